@@ -1,0 +1,62 @@
+"""The trained models a group runs on, loaded and verified once for each process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flows.settings import Settings
+from models import runtime
+from models.finbert.scorer import Scorer
+from models.lstm_transformer.forecaster import Forecaster
+from models.ppo.actor import Actor
+from models.schema import FEATURES, WINDOW
+
+
+@dataclass(frozen=True)
+class Models:
+    """One model for each leg."""
+
+    forecaster: Forecaster
+    actor: Actor
+    scorer: Scorer
+    sentiment_skill: float
+    sentiment_identity: str
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Name and hash of each, in the order of the legs."""
+        return (self.forecaster.identity, self.actor.artefact.identity, self.sentiment_identity)
+
+    def score(self, text: str) -> tuple[float, float, float]:
+        """Return the probabilities (negative, positive, neutral) of a headline."""
+        sentiment = self.scorer.score(text)
+        return sentiment.negative, sentiment.positive, sentiment.neutral
+
+
+def load_models(settings: Settings, folder: Path = runtime.ONNX) -> Models:
+    """Load the group's models, and run each once so that the first bar finds them warm.
+
+    Raises:
+        models.runtime.ModelError: absent, altered, or made for another schema or interval.
+    """
+    group = settings.group
+    forecast = runtime.load(
+        group.forecast, kind="forecast", interval=group.interval_ns, folder=folder
+    )
+    policy = runtime.load(group.policy, kind="policy", interval=group.interval_ns, folder=folder)
+    sentiment = runtime.load(group.sentiment, kind="sentiment", folder=folder)
+    models = Models(
+        Forecaster(forecast),
+        Actor(policy),
+        Scorer.load(sentiment.entry, folder),
+        float(sentiment.entry["skill"]["value"]),
+        sentiment.identity,
+    )
+    rows = max(len(settings.symbols), 1)
+    features = np.zeros((rows, WINDOW, len(FEATURES)), np.float32)
+    nothing, all_ready = np.zeros(rows, np.int64), np.ones(rows, np.bool_)
+    models.forecaster.predict(features, np.ones(rows), all_ready)
+    models.actor.act(features, nothing, nothing, all_ready)
+    models.score("warm-up")
+    return models

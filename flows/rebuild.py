@@ -1,0 +1,147 @@
+"""Decisions again from what is stored: bars, notices, checkpoints and artefacts.
+
+The same stages as in the flow, without the stream: a checkpoint gives the path state, the
+bars after it give the rest. Equal to the flow's decision bit for bit, or `explain` fails.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+
+import numpy as np
+
+from connectors.sinks.store import read_bars, read_checkpoint, read_notices
+from flows.models import Models
+from flows.settings import Settings
+from models.schema import FEATURES, HISTORY, WINDOW
+from operators.errors import ExplanationError
+from operators.forecast import Forecast
+from operators.fusion import Fusion
+from operators.indicators import Indicators
+from operators.messages import (
+    Bar,
+    CrossSection,
+    Decision,
+    Features,
+    Notice,
+    ScoredHeadline,
+)
+from operators.policy import Policy
+from operators.risk import Risk
+from operators.sentiment import Sentiment, score_headlines
+from operators.stage import Stage, thaw
+
+
+def rebuild(
+    store: sqlite3.Connection, settings: Settings, models: Models, ts_close: int
+) -> tuple[Decision, int]:
+    """Decide again at `ts_close`; return the decision and the checkpoint it was built on.
+
+    Raises:
+        ExplanationError: the store no longer holds what the decision was made of.
+    """
+    symbols, every = settings.symbols, settings.checkpoint_every
+    stages: dict[str, Stage] = {
+        "policy": Policy(models.actor, settings.policy, len(symbols), every),
+        "sentiment": Sentiment(
+            settings.sentiment, symbols, models.sentiment_skill, models.sentiment_identity, every
+        ),
+        "risk": Risk(settings.risk, settings.costs, symbols, settings.config_hash, every),
+    }
+    start = _restore(store, stages, ts_close)
+    forecast, fusion = Forecast(models.forecaster), Fusion(settings.fusion)
+    decision: Decision | None = None
+    for cross in _crosses(store, settings, models, start, ts_close):
+        legs = [forecast.on(cross), stages["policy"].on(cross), stages["sentiment"].on(cross)]
+        for message in (cross, *(leg for answers in legs for leg in answers)):
+            for fused in fusion.on(message):
+                for result in stages["risk"].on(fused):
+                    if isinstance(result, Decision):
+                        decision = result
+    if decision is None or decision.fused.cross.ts_close != ts_close:
+        raise ExplanationError(
+            f"the store holds no complete bars for {ts_close}: they are past its retention, or "
+            "the run has not got there"
+        )
+    return decision, start
+
+
+def _restore(store: sqlite3.Connection, stages: dict[str, Stage], ts_close: int) -> int:
+    """Give each stage its state after one common bar before `ts_close`; 0 is the beginning."""
+    start = ts_close
+    while True:
+        found = {stage: read_checkpoint(store, stage, before=start) for stage in stages}
+        times = {0 if checkpoint is None else checkpoint[0] for checkpoint in found.values()}
+        if len(times) == 1:
+            break
+        # A crash can leave the last checkpoint incomplete; the one before it is whole.
+        start = min(times) + 1
+    for stage, checkpoint in found.items():
+        if checkpoint is not None:
+            thaw(stages[stage], checkpoint[1])
+    return times.pop()
+
+
+def _crosses(
+    store: sqlite3.Connection, settings: Settings, models: Models, start: int, until: int
+) -> Iterator[CrossSection]:
+    """Yield the cross-sections that close in (start, until], as the flow made them."""
+    span = (until - start) // settings.group.interval_ns
+    needed = None if start == 0 else HISTORY + span
+    featured: dict[int, dict[str, Features]] = {}
+    for symbol in settings.symbols:
+        indicators = Indicators()
+        for bar in read_bars(store, symbol, until=until, count=needed):
+            for features in indicators.on(bar):
+                if bar.ts_close > start:
+                    featured.setdefault(bar.ts_close, {})[symbol] = features
+    notices = [
+        _verified(notice, models)
+        for notice in read_notices(store, before=until)
+        if notice.after >= start
+    ]
+    for ts_close in sorted(featured):
+        known = [notice for notice in notices if notice.after < ts_close]
+        notices = notices[len(known) :]
+        yield _cross_section(settings, ts_close, featured[ts_close], tuple(known))
+
+
+def _verified(notice: Notice, models: Models) -> Notice:
+    """Return the notice if its text still scores as stored."""
+    if isinstance(notice.body, ScoredHeadline):
+        scored = score_headlines([notice.body.headline], models.score, models.sentiment_identity)
+        if scored != [notice.body]:
+            raise ExplanationError(
+                f"headline '{notice.body.headline.id}' does not score as the store says: its "
+                "text, its scores or the model has changed"
+            )
+    return notice
+
+
+def _cross_section(
+    settings: Settings, ts_close: int, rows: dict[str, Features], notices: tuple[Notice, ...]
+) -> CrossSection:
+    symbols = settings.symbols
+    shape = (len(symbols), WINDOW, len(FEATURES))
+    features = np.zeros(shape, np.float32)
+    volatility, ready = np.zeros(len(symbols)), np.zeros(len(symbols), np.bool_)
+    bars: list[Bar | None] = [None] * len(symbols)
+    for row, symbol in enumerate(symbols):
+        if symbol not in rows:
+            continue
+        of_symbol = rows[symbol]
+        bars[row] = of_symbol.bar
+        volatility[row] = of_symbol.volatility
+        ready[row] = of_symbol.ready
+        if of_symbol.window is not None:
+            features[row] = of_symbol.window
+    return CrossSection(
+        shard=0,
+        ts_close=ts_close,
+        interval=settings.group.interval_ns,
+        symbols=symbols,
+        bars=tuple(bars),
+        features=features,
+        volatility=volatility,
+        ready=ready,
+        notices=notices,
+    )

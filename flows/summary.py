@@ -1,0 +1,201 @@
+"""What a run did, computed from its store alone.
+
+So it is right after a kill -9 and a resume, and for a store someone else made: each row has
+an identity, and running counts are kept in stages' state.
+"""
+
+import math
+import sqlite3
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+
+from flows.runs import last_run
+from operators.messages import Reason
+from operators.metrics import Timer
+
+STAGES = (
+    "normalise",
+    "clocks",
+    "quality",
+    "bars",
+    "indicators",
+    "cross_section",
+    "forecast",
+    "policy",
+    "sentiment",
+    "fusion",
+    "risk",
+    "outcomes",
+)
+
+
+class _Share(msgspec.Struct):
+    weight: float = 0.0
+
+
+class _Detail(msgspec.Struct):
+    """Of a signal's detail, only what the summary reads."""
+
+    legs: dict[str, _Share] = {}
+
+
+def summarise(store: sqlite3.Connection) -> dict[str, Any]:
+    """Return the run's counts, decisions, results and stage latencies as one JSON object.
+
+    `ticks_in` is every trade, quote and delivered bar seen: those `accepted` (they are in a
+    bar, or in one that was still open at the end), those `rejected` by reason, and those
+    `late`. Stage latencies cover the processes that ended themselves, not one killed.
+    """
+    rejected = _counts(store, "SELECT reason, count(*) FROM rejections GROUP BY reason")
+    for reason, count in _tallies(store, "rejected").items():
+        rejected[reason] = rejected.get(reason, 0) + count
+    late = rejected.pop(Reason.LATE, 0)
+    accepted = _accepted(store)
+    row = last_run(store)
+    return {
+        "ticks_in": accepted + sum(rejected.values()) + late,
+        "accepted": accepted,
+        "rejected": dict(sorted(rejected.items())),
+        "late": late,
+        "ignored": _tallies(store, "ignored"),
+        "gaps": _one(store, "SELECT count(*) FROM gaps"),
+        "bars": _counts(store, "SELECT quality, count(*) FROM bars GROUP BY quality"),
+        "headlines": _one(
+            store, "SELECT count(*) FROM notices WHERE kind IN ('Headline', 'ScoredHeadline')"
+        ),
+        "signals": _counts(store, "SELECT action, count(*) FROM signals GROUP BY action"),
+        "approved": _one(store, "SELECT count(*) FROM signals WHERE approved"),
+        "held_by": _held_by(store),
+        "effective_weights": _effective_weights(store),
+        "hit_rate": _hit_rate(store),
+        "pnl": _pnl(store),
+        "var": _var(store),
+        "finished": row is not None and row["finished"] is not None,
+        "seconds": 0.0 if row is None else round(row["seconds"], 3),
+        "stages": {} if row is None else _stages(msgspec.json.decode(row["stages"])),
+    }
+
+
+def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share.
+
+    >>> [round(edge, 3) for edge in wilson(5, 10)]
+    [0.237, 0.763]
+    >>> wilson(0, 0)
+    (0.0, 1.0)
+    """
+    if n == 0:
+        return 0.0, 1.0
+    share = hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return middle - half, middle + half
+
+
+def _one(store: sqlite3.Connection, query: str) -> Any:
+    return store.execute(query).fetchone()[0]
+
+
+def _counts(store: sqlite3.Connection, query: str) -> dict[str, int]:
+    return dict(sorted((str(name), count) for name, count in store.execute(query)))
+
+
+def _tallies(store: sqlite3.Connection, key: str) -> dict[str, int]:
+    rows = store.execute("SELECT name, count FROM tallies WHERE key = ? ORDER BY name", (key,))
+    return {str(name): int(count) for name, count in rows}
+
+
+def _accepted(store: sqlite3.Connection) -> int:
+    in_bars = _one(store, "SELECT coalesce(sum(trades + quotes), 0) FROM bars")
+    still_open = _one(
+        store,
+        "SELECT coalesce(sum(count), 0) FROM tallies WHERE name IN ('open_trades', 'open_quotes')",
+    )
+    return int(in_bars + still_open)
+
+
+def _held_by(store: sqlite3.Connection) -> dict[str, int]:
+    """Count the HOLDs by the first gate that held each, most frequent first."""
+    held = store.execute(
+        "SELECT coalesce(json_extract(reasons, '$[0]'), 'none') AS gate, count(*) FROM signals "
+        "WHERE action = 'HOLD' GROUP BY gate ORDER BY count(*) DESC, gate"
+    )
+    return dict(map(tuple, held))
+
+
+def _effective_weights(store: sqlite3.Connection) -> dict[str, float]:
+    """Average each leg's weight over the signals that any leg spoke for."""
+    decode = msgspec.json.Decoder(_Detail).decode
+    sums: defaultdict[str, float] = defaultdict(float)
+    n = 0
+    for (detail,) in store.execute("SELECT detail FROM signals"):
+        legs = decode(detail).legs
+        if any(leg.weight for leg in legs.values()):
+            n += 1
+            for name, leg in legs.items():
+                sums[name] += leg.weight
+    return {name: round(total / n, 4) for name, total in sums.items()}
+
+
+def _hit_rate(store: sqlite3.Connection) -> dict[str, Any]:
+    """Return how often the score's sign met the realised return's.
+
+    Horizons overlap, so neighbours share most of their return and the interval, which
+    takes them as independent, is narrower than the truth.
+    """
+    row = store.execute("SELECT coalesce(sum(hit), 0), count(hit) FROM outcomes").fetchone()
+    hits, n = int(row[0]), int(row[1])
+    low, high = wilson(hits, n)
+    return {
+        "value": round(hits / n, 4) if n else None,
+        "n": n,
+        "interval": [round(low, 4), round(high, 4)],
+    }
+
+
+def _pnl(store: sqlite3.Connection) -> dict[str, Any]:
+    """Return the paper portfolio's result after costs, as shares of the starting capital."""
+    last = store.execute("SELECT * FROM portfolio ORDER BY ts_close DESC LIMIT 1").fetchone()
+    if last is None:
+        return {"return": 0.0, "buy_and_hold": 0.0, "costs": 0.0, "trades": 0, "max_drawdown": 0.0}
+    first = store.execute(
+        "SELECT equity + costs AS capital FROM portfolio ORDER BY ts_close LIMIT 1"
+    ).fetchone()
+    capital = first["capital"]
+    return {
+        "return": last["equity"] / capital - 1.0,
+        "buy_and_hold": last["buy_and_hold"] / capital - 1.0,
+        "costs": last["costs"] / capital,
+        "trades": last["trades"],
+        "max_drawdown": _one(store, "SELECT max(drawdown) FROM portfolio"),
+    }
+
+
+def _var(store: sqlite3.Connection) -> dict[str, Any]:
+    """Return the last value at risk (shares of equity) and the Kupiec test beside it."""
+    last = store.execute(
+        "SELECT var_95, var_99, risk FROM portfolio ORDER BY ts_close DESC LIMIT 1"
+    ).fetchone()
+    if last is None:
+        return {"var_95": None, "var_99": None, "kupiec": None}
+    risk = msgspec.json.decode(last["risk"])
+    return {"var_95": last["var_95"], "var_99": last["var_99"], "kupiec": risk.get("kupiec")}
+
+
+def _stages(stored: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
+    """Return p50 and p99 in milliseconds by stage, in the order of the flow."""
+    ordered = [stage for stage in STAGES if stage in stored]
+    ordered += sorted(set(stored) - set(STAGES))
+    quantiles = {}
+    for stage in ordered:
+        timer = Timer()
+        for bucket, count in stored[stage].items():
+            timer.buckets[int(bucket)] = count
+            timer.count += count
+        quantiles[stage] = {
+            "p50_ms": round(timer.quantile_ms(0.5), 4),
+            "p99_ms": round(timer.quantile_ms(0.99), 4),
+        }
+    return quantiles

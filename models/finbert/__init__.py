@@ -1,0 +1,1 @@
+"""English headline sentiment: a fine-tuned MiniLM-L6 that stands in for FinBERT."""

@@ -1,0 +1,53 @@
+"""Ask the trained policy: NumPy and ONNX Runtime, no torch."""
+
+import numpy as np
+
+from models.features import Floats, Singles
+from models.ppo.rules import Flags, Integers, observe
+from models.runtime import Artefact, ModelError, rank
+from models.schema import FEATURES
+
+FLAT = np.array([0.0, 1.0, 0.0])  # what a symbol without a full window is given
+INPUT, OUTPUT = "observation", "probabilities"
+
+
+class Actor:
+    """A policy artefact, loaded; the same inputs always give the same probabilities."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.artefact = artefact
+        self._session = artefact.session()
+        width = self._session.get_inputs()[0].shape[1]
+        if width != len(FEATURES) + 2:
+            raise ModelError(
+                f"model '{artefact.name}': expected {len(FEATURES) + 2} inputs (features, "
+                f"position, holding time), the graph takes {width}; run 'make train'"
+            )
+        self._ranks: list[float] = artefact.entry["ranks"]
+        self._centre = float(artefact.entry["centre"])
+
+    def act(
+        self, features: Singles, position: Integers, held: Integers, ready: Flags
+    ) -> Floats:
+        """Return the probabilities of the positions -1, 0, +1, (symbols, 3).
+
+        `features` is (symbols, WINDOW, features): only the last row is read, earlier bars
+        reach the policy through the features. Rows not `ready` get a certain flat.
+        """
+        observation = observe(features[:, -1], position, held)
+        (probabilities,) = self._session.run([OUTPUT], {INPUT: observation})
+        return np.where(ready[:, None], probabilities.astype(np.float64), FLAT)
+
+    def view(self, probabilities: Floats, ready: Flags) -> tuple[Floats, Floats]:
+        """Return the leg's value in [-1, 1] and certainty in [0, 1], both (symbols,)."""
+        return self.opinion(probabilities[:, 2] - probabilities[:, 0], ready)
+
+    def opinion(self, preference: Floats, ready: Flags) -> tuple[Floats, Floats]:
+        """As `view`, from the preference p(long) - p(short).
+
+        Its validation median is taken off, so that a habit of being long is no opinion; what
+        is left is ranked among the validation outputs. Both are zero where not `ready`.
+        """
+        opinion = preference - self._centre
+        certainty = np.where(ready, rank(np.abs(opinion), self._ranks), 0.0)
+        return np.sign(opinion) * certainty, certainty

@@ -1,0 +1,162 @@
+"""What a policy earns after costs on bars that it has not seen, beside doing nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from models.datasets import SymbolBars, labels
+from models.features import Floats
+from models.ppo.actor import Actor
+from models.ppo.market import Market, market_of
+from models.ppo.replay import Track, replay
+from models.ppo.rules import NEVER_CLOSES, Integers, PositionRules, trade_cost
+from models.runtime import Artefact
+from models.seen import refuse_seen
+from models.statistics import Statistic, block_bootstrap, blocks_of, weighted_ic
+
+_DAY = 86_400_000_000_000
+_BUSINESS_DAYS, _DAYS = 252, 365
+
+Result = dict[str, Any]
+
+
+def evaluate(
+    bars: Mapping[str, SymbolBars],
+    artefact: Artefact,
+    rules: PositionRules,
+    *,
+    allow_seen: bool,
+    seed: int = 0,
+) -> Result:
+    """Replay the policy over `bars` and return its figures after costs.
+
+    Each symbol gets an equal and constant share of the capital. `return` (total), `sharpe`
+    (annualised, of bar returns) and `ic` are [estimate, low, high] with 95 % intervals by
+    block bootstrap over days, or hours if there are fewer than ten (`blocks`); `turnover` is
+    traded notional a day in units of capital; `edge_bps` what a unit traded earned before
+    costs, to hold against `cost_bps`. `ic` is Spearman's correlation of the leg's value with
+    the return over the manifest's horizon.
+
+    Raises:
+        SeenData: the model has seen some of it, unless `allow_seen`.
+        ValueError: no symbol has a full window.
+    """
+    for name, symbol in bars.items():
+        acted = symbol.ts_close[symbol.ready]
+        if len(acted):
+            refuse_seen(
+                artefact.name,
+                artefact.entry,
+                [name],
+                int(acted[0]),
+                int(acted[-1]),
+                allow_seen=allow_seen,
+            )
+    market = market_of(bars)
+    actor = Actor(artefact)
+    track = replay(market, actor.act, rules)
+    return measure(market, track, rules, seed=seed) | {
+        "ic": information(bars, track, actor, int(artefact.entry["horizon_bars"]), seed=seed)
+    }
+
+
+def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0) -> Result:
+    """Return the figures of a replayed `track`, without the IC."""
+    acting = track.ready.any(1)
+    stamps = track.ts_close[acting]
+    symbols = len(market.symbols)
+    net = (track.earned - track.cost)[acting].sum(1) / symbols
+    traded, earned = track.traded[acting].sum(), track.earned[acting].sum()
+    days = len(np.unique(stamps // _DAY))
+    endless = bool((market.session_left == NEVER_CLOSES).any())
+    per_year = len(stamps) / days * (_DAYS if endless else _BUSINESS_DAYS)
+    blocks, kind = blocks_of(stamps)
+    flat = {"return": [0.0] * 3, "sharpe": [0.0] * 3, "turnover": 0.0, "max_drawdown": 0.0}
+    held = hold(market, track, rules)[acting]
+    return {
+        "n": int(track.ready.sum()),
+        "symbols": symbols,
+        "from_ns": int(stamps[0]),
+        "to_ns": int(stamps[-1]),
+        "blocks": kind,
+        **_figures(net, blocks, per_year, seed),
+        "turnover": float(traded / symbols / days),
+        "trades": int((track.traded > 0).sum()),
+        "in_market": float(np.abs(track.position)[track.ready].mean()),
+        "gross_return": float(np.expm1(np.log1p(track.earned[acting].sum(1) / symbols).sum())),
+        "edge_bps": float(earned / traded * 1e4) if traded else 0.0,
+        "cost_bps": rules.fee_bps + rules.slippage_bps,
+        "baselines": {
+            "flat": flat,
+            "buy_and_hold": {
+                **_figures(held, blocks, per_year, seed),
+                "turnover": 2.0 / days,
+            },
+        },
+    }
+
+
+def hold(market: Market, track: Track, rules: PositionRules) -> Floats:
+    """Return the bar returns, (times,), of equal weights bought once and sold at the end.
+
+    A symbol is bought at its first ready bar; costs are paid on the way in and out.
+    """
+    stamps, time_of = np.unique(market.ts_close, return_inverse=True)
+    growth = np.zeros((len(stamps), len(market.symbols)))
+    growth[time_of, market.symbol_of] = np.where(
+        market.ready, np.log1p(market.next_return), 0.0
+    )
+    worth = np.exp(growth.cumsum(0)).mean(1)
+    returns = worth / np.r_[1.0, worth[:-1]] - 1.0
+    acting = np.flatnonzero(track.ready.any(1))
+    once = float(trade_cost(np.ones(1), rules.fee_bps, rules.slippage_bps)[0])
+    returns[acting[[0, -1]]] -= once
+    return returns
+
+
+def information(
+    bars: Mapping[str, SymbolBars], track: Track, actor: Actor, horizon: int, *, seed: int = 0
+) -> list[float]:
+    """Return the IC of the leg's value with the return over `horizon` bars, with its interval."""
+    values, returns, stamps = paired(bars, track, actor, horizon)
+    blocks, _ = blocks_of(stamps)
+    return block_bootstrap(weighted_ic(values, returns), blocks, seed=seed, draws=200)
+
+
+def paired(
+    bars: Mapping[str, SymbolBars], track: Track, actor: Actor, horizon: int
+) -> tuple[Floats, Floats, Integers]:
+    """Return value, realised return and bar close of each ready row that has a label."""
+    values, returns, stamps = [], [], []
+    for column, name in enumerate(sorted(bars)):
+        symbol = bars[name]
+        times = np.searchsorted(track.ts_close, symbol.ts_close)
+        times = np.minimum(times, len(track.ts_close) - 1)
+        label = labels(symbol, horizon)
+        known = (track.ts_close[times] == symbol.ts_close) & np.isfinite(label)
+        known &= track.ready[times, column]
+        chosen = times[known]
+        value, _ = actor.opinion(track.preference[chosen, column], track.ready[chosen, column])
+        values.append(value)
+        returns.append(label[known])
+        stamps.append(symbol.ts_close[known])
+    return np.concatenate(values), np.concatenate(returns), np.concatenate(stamps)
+
+
+def _figures(net: Floats, blocks: Integers, per_year: float, seed: int) -> Result:
+    """Return total return and Sharpe ratio with intervals, and the largest drawdown."""
+    growth = np.log1p(net)
+    worth = np.exp(np.r_[0.0, growth.cumsum()])
+    total: Statistic = lambda weights: float(np.expm1(weights @ growth))  # noqa: E731
+
+    def sharpe(weights: Floats) -> float:
+        mean = weights @ net / weights.sum()
+        variance = weights @ (net - mean) ** 2 / weights.sum()
+        return float(mean / np.sqrt(variance) * np.sqrt(per_year)) if variance > 0.0 else 0.0
+
+    return {
+        "return": block_bootstrap(total, blocks, seed=seed),
+        "sharpe": block_bootstrap(sharpe, blocks, seed=seed),
+        "max_drawdown": float((1.0 - worth / np.maximum.accumulate(worth)).max()),
+    }

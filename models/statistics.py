@@ -1,0 +1,160 @@
+"""Out-of-sample statistics of predictions, with intervals by block bootstrap; NumPy only.
+
+A bootstrap repeats a statistic a thousand times. So each statistic is prepared once (sorting
+is the costly part) and then is a function of one weight for each row: how often its block
+was drawn. With all weights 1 it is the plain statistic.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import Floats
+
+Statistic = Callable[[Floats], float]
+Integers = NDArray[np.int64]
+
+DRAWS = 1_000
+BINS = 15
+_DAY = 86_400_000_000_000
+_HOUR = 3_600_000_000_000
+
+
+def _groups(sorted_values: Floats) -> Integers:
+    """Return where each run of equal values begins."""
+    return np.flatnonzero(np.r_[True, sorted_values[1:] != sorted_values[:-1]])
+
+
+def weighted_auc(up: NDArray[np.bool_], scores: Floats) -> Statistic:
+    """Prepare the area under the ROC curve of `scores` for the labels `up`; ties count half."""
+    order = np.argsort(scores, kind="stable")
+    begins = _groups(scores[order])
+    rises = up[order]
+
+    def statistic(weights: Floats) -> float:
+        sorted_weights = weights[order]
+        positive = np.add.reduceat(np.where(rises, sorted_weights, 0.0), begins)
+        negative = np.add.reduceat(np.where(rises, 0.0, sorted_weights), begins)
+        pairs = positive.sum() * negative.sum()
+        wins = positive @ (np.cumsum(negative) - negative / 2.0)
+        return float(wins / pairs) if pairs > 0.0 else float("nan")
+
+    return statistic
+
+
+def weighted_ic(values: Floats, returns: Floats) -> Statistic:
+    """Prepare Spearman's correlation of `values` with the realised `returns`; mid-ranks."""
+    value_rank, return_rank = _ranks(values), _ranks(returns)
+
+    def statistic(weights: Floats) -> float:
+        total = weights.sum()
+        x, y = value_rank(weights), return_rank(weights)
+        x = x - (weights @ x) / total
+        y = y - (weights @ y) / total
+        scale = np.sqrt((weights @ (x * x)) * (weights @ (y * y)))
+        return float(weights @ (x * y) / scale) if scale > 0.0 else float("nan")
+
+    return statistic
+
+
+def _ranks(values: Floats) -> Callable[[Floats], Floats]:
+    """Return a function that gives each row's mid-rank under given weights."""
+    order = np.argsort(values, kind="stable")
+    begins = _groups(values[order])
+    sizes = np.diff(np.r_[begins, len(values)])
+
+    def ranks(weights: Floats) -> Floats:
+        group = np.add.reduceat(weights[order], begins)
+        middle = np.cumsum(group) - group / 2.0
+        out = np.empty(len(values))
+        out[order] = np.repeat(middle, sizes)
+        return out
+
+    return ranks
+
+
+def weighted_mean(values: Floats) -> Statistic:
+    """Prepare the mean of `values`; hit rate and Brier score are such means."""
+
+    def statistic(weights: Floats) -> float:
+        total = weights.sum()
+        return float(weights @ values / total) if total > 0.0 else float("nan")
+
+    return statistic
+
+
+def weighted_ece(up: NDArray[np.bool_], probabilities: Floats, bins: int = BINS) -> Statistic:
+    """Prepare the expected calibration error over `bins` of equal count.
+
+    Equal count, because forecasts of returns all lie close to one half: bins of equal width
+    would put nearly everything into two of them and hide what is wrong within.
+    """
+    edges = np.quantile(probabilities, np.linspace(0.0, 1.0, bins + 1)[1:-1])
+    bin_of = np.searchsorted(edges, probabilities, side="right")
+    excess = up.astype(np.float64) - probabilities
+
+    def statistic(weights: Floats) -> float:
+        total = weights.sum()
+        sums = np.bincount(bin_of, weights * excess, minlength=bins)
+        return float(np.abs(sums).sum() / total) if total > 0.0 else float("nan")
+
+    return statistic
+
+
+def auc(up: NDArray[np.bool_], scores: Floats) -> float:
+    """Return the area under the ROC curve.
+
+    >>> auc(np.array([False, True, True]), np.array([0.1, 0.1, 0.9]))
+    0.75
+    """
+    return weighted_auc(up, scores)(np.ones(len(scores)))
+
+
+def ic(values: Floats, returns: Floats) -> float:
+    """Return Spearman's rank correlation, the information coefficient."""
+    return weighted_ic(values, returns)(np.ones(len(values)))
+
+
+def brier(up: NDArray[np.bool_], probabilities: Floats) -> float:
+    """Return the mean squared error of `probabilities`."""
+    return float(np.mean((probabilities - up) ** 2))
+
+
+def ece(up: NDArray[np.bool_], probabilities: Floats, bins: int = BINS) -> float:
+    """Return the expected calibration error over bins of equal count."""
+    return weighted_ece(up, probabilities, bins)(np.ones(len(probabilities)))
+
+
+def blocks_of(ts_close: Integers) -> tuple[Integers, dict[str, Any]]:
+    """Return each row's block and what the blocks are: UTC days if at least ten, else hours.
+
+    Neighbouring bars share most of their horizon, and all symbols share the market, so rows
+    are far from independent: whole days (or hours) are drawn, across all symbols.
+    """
+    for kind, span in (("day", _DAY), ("hour", _HOUR)):
+        found, block = np.unique(ts_close // span, return_inverse=True)
+        if kind == "hour" or len(found) >= 10:
+            return block.astype(np.int64), {"kind": kind, "count": len(found)}
+    raise AssertionError("unreachable")
+
+
+def block_bootstrap(
+    statistic: Statistic, blocks: Integers, *, seed: int = 7, draws: int = DRAWS
+) -> list[float]:
+    """Return [estimate, low, high]: the statistic and its 95 % percentile interval.
+
+    `blocks` is (rows,), ids from 0. Blocks are drawn with replacement by a generator seeded
+    with `seed`, so the interval repeats. NaN draws (a block of one class only) are left out.
+    """
+    count = int(blocks.max()) + 1
+    generator = np.random.Generator(np.random.PCG64(seed))
+    estimate = statistic(np.ones(len(blocks)))
+    drawn = generator.multinomial(count, np.full(count, 1.0 / count), size=draws)
+    values = np.array([statistic(times[blocks].astype(np.float64)) for times in drawn])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return [estimate, float("nan"), float("nan")]
+    low, high = np.quantile(values, (0.025, 0.975))
+    return [estimate, float(low), float(high)]
