@@ -27,7 +27,7 @@ from operators.messages import (
 )
 from operators.policy import Policy
 from operators.risk import Risk
-from operators.sentiment import Sentiment, score_headlines
+from operators.sentiment import Sentiment, scored
 from operators.stage import Stage, thaw
 
 
@@ -108,8 +108,8 @@ def _crosses(
 def _verified(notice: Notice, models: Models) -> Notice:
     """Return the notice if its text still scores as stored."""
     if isinstance(notice.body, ScoredHeadline):
-        scored = score_headlines([notice.body.headline], models.score, models.sentiment_identity)
-        if scored != [notice.body]:
+        again = scored(notice.body.headline, models.score, models.sentiment_identity)
+        if again != notice.body:
             raise ExplanationError(
                 f"headline '{notice.body.headline.id}' does not score as the store says: its "
                 "text, its scores or the model has changed"

@@ -113,7 +113,7 @@ def flow() -> Dataflow:
 
 def _normalised(settings: Settings, raws: list[Raw]) -> list[Any]:
     begin = perf_counter_ns()
-    messages = normalise(raws, settings.clock)
+    messages = normalise(raws, settings.clock.receive_offset_ns)
     timer("normalise").add((perf_counter_ns() - begin) // max(len(raws), 1))
     return messages
 

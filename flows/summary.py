@@ -49,8 +49,10 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
     `late`. Stage latencies cover the processes that ended themselves, not one killed.
     """
     rejected = _counts(store, "SELECT reason, count(*) FROM rejections GROUP BY reason")
-    for reason, count in _tallies(store, "rejected").items():
-        rejected[reason] = rejected.get(reason, 0) + count
+    counted = _tallies(store, "clocks")
+    # Of these only the first are kept as rows.
+    if unknown := counted.get("unknown_symbol"):
+        rejected["unknown_symbol"] = unknown
     late = rejected.pop(Reason.LATE, 0)
     accepted = _accepted(store)
     row = last_run(store)
@@ -59,7 +61,11 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
         "accepted": accepted,
         "rejected": dict(sorted(rejected.items())),
         "late": late,
-        "ignored": _tallies(store, "ignored"),
+        "ignored": {
+            name.removeprefix("ignored:"): count
+            for name, count in counted.items()
+            if name.startswith("ignored:")
+        },
         "gaps": _one(store, "SELECT count(*) FROM gaps"),
         "bars": _counts(store, "SELECT quality, count(*) FROM bars GROUP BY quality"),
         "headlines": _one(

@@ -3,22 +3,23 @@
 Every reader gives the same columns, with a bar named by its close in UNIX nanoseconds UTC.
 A row that cannot be a bar is handed back apart, with the reason: it never stops a reader.
 
-| input | times | a bar's label | symbol |
-|---|---|---|---|
-| CSV, Parquet: symbol, ts, open, high, low, close, volume | aware; naive in `tz`; integer ns | `label` | column |
-| folder of `AAPL_1min.csv`: datetime, open, ... | naive, US/Eastern unless `tz` | `label` | file name |
-| Lean: `<class>/<market>/<second or minute>/<symbol>/<date>_trade.zip` | ms of the local day | its start | folder |
+- CSV or Parquet with the columns symbol, ts, open, high, low, close, volume, and spread and
+  imbalance if known. `ts` is a date and time, with a zone or in `tz`, or integer nanoseconds.
+- `AAPL_1min.csv` as eqker/intraday_equities writes it: datetime (US/Eastern unless `tz` says
+  otherwise), open, high, low, close, volume; the symbol is in the file's name.
+- A folder of such files.
+- A Lean data tree, see `lean_bars`; its bars are labelled by their start, whatever `label` says.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple
 
 import polars as pl
 
 from models import lean_bars
 
-Label: TypeAlias = Literal["close", "start"]
+type Label = Literal["close", "start"]
 PRICES = ("open", "high", "low", "close")
 QUOTES = ("spread", "imbalance")
 COLUMNS = ("symbol", "ts_close", *PRICES, "volume", *QUOTES)
@@ -29,7 +30,7 @@ _TEXT = 4096  # characters of a bad row that are kept
 
 
 # Rows with a `line`, and what gives a line's text back.
-_Reading: TypeAlias = tuple[pl.DataFrame, Callable[[int], str]]
+type _Reading = tuple[pl.DataFrame, Callable[[int], str]]
 
 
 class BarFileError(ValueError):
@@ -70,22 +71,24 @@ def read_bars_checked(
 ) -> tuple[pl.DataFrame, list[BadRow]]:
     """Return the bars of `path` as `read_bars` does, and the rows that are none."""
     path = Path(path)
-    if label not in get_args(Label):
+    if label not in {"close", "start"}:
         message = f'A bar is labelled by its "close" or its "start", not by {label!r}.'
         raise BarFileError(message)
     if not path.exists():
         message = f"There is no file or folder {path}."
         raise BarFileError(message)
     readings = _readings(path, tz, label, interval)
-    rows = pl.concat([
-        _judge(part).with_columns(part=pl.lit(place)) for place, (part, _) in enumerate(readings)
-    ])
+    rows = pl.concat(
+        [_judge(part).with_columns(part=pl.lit(place)) for place, (part, _) in enumerate(readings)]
+    )
     good = rows.filter(pl.col("why").is_null())
     first = good.select(pl.struct("symbol", "ts_close").is_first_distinct()).to_series()
-    bad = pl.concat([
-        rows.filter(pl.col("why").is_not_null()),
-        good.filter(~first).with_columns(why=pl.lit("duplicate")),
-    ])
+    bad = pl.concat(
+        [
+            rows.filter(pl.col("why").is_not_null()),
+            good.filter(~first).with_columns(why=pl.lit("duplicate")),
+        ]
+    )
     return (
         good.filter(first).select(COLUMNS).sort("ts_close", "symbol"),
         [
@@ -159,7 +162,8 @@ def _read_table(path: Path) -> tuple[pl.DataFrame, int]:
             truncate_ragged_lines=True,
         )
     except (pl.exceptions.PolarsError, OSError) as error:
-        message = f"{path} cannot be read as {path.suffix[1:] or 'a table'} ({str(error).splitlines()[0]})."
+        why = str(error).splitlines()[0]
+        message = f"{path} cannot be read as a table: {why}"
         raise BarFileError(message) from error
     stripped = raw.select(pl.all().str.strip_chars(' "\r'))
     return stripped.rename({c: c.strip(' "\r\ufeff').lower() for c in stripped.columns}), 2
@@ -187,9 +191,8 @@ def _utc(ts: pl.Series, tz: str | None, path: Path) -> pl.Series:
 
 
 def _epoch(aware: pl.Series) -> pl.Series:
-    seconds = aware.dt.epoch("us")
-    inside = seconds.is_between(0, _LAST // 1000)  # nanoseconds of year 9999 would overflow
-    return seconds.zip_with(inside, pl.Series([0])) * 1000
+    micros = aware.dt.convert_time_zone("UTC").dt.epoch("us")
+    return micros.clip(0, _LAST // 1000 + 1) * 1000  # nanoseconds of the year 9999 overflow
 
 
 def _localise(naive: pl.Series, tz: str | None, path: Path) -> pl.Series:
@@ -235,6 +238,9 @@ def _judge(rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(spread.is_finite() & (spread >= 0)).then(spread).alias("spread"),
         pl.when(imbalance.abs() <= 1).then(imbalance).alias("imbalance"),
         "line",
-        pl.when(unreadable).then(pl.lit("unreadable"))
-        .when(~good).then(pl.lit("bad_value")).alias("why"),
+        pl.when(unreadable)
+        .then(pl.lit("unreadable"))
+        .when(~good)
+        .then(pl.lit("bad_value"))
+        .alias("why"),
     )

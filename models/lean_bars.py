@@ -63,9 +63,7 @@ def _file(path: Path) -> _File | None:
     kind, market, resolution, symbol = parts[:4]
     if not (day.isdigit() and len(day) == 8):
         return None
-    return _File(
-        path, kind, market, _RESOLUTIONS[resolution], symbol.upper(), day, what == "trade"
-    )
+    return _File(path, kind, market, _RESOLUTIONS[resolution], symbol.upper(), day, what == "trade")
 
 
 def _day(trade: _File | None, quote: _File | None) -> tuple[pl.DataFrame, Callable[[int], str]]:
@@ -85,7 +83,7 @@ def _day(trade: _File | None, quote: _File | None) -> tuple[pl.DataFrame, Callab
                 strategy="backward",
                 tolerance=_QUOTE_AGE,
             )
-    assert rows is not None  # noqa: S101 - every day came from a file
+    assert rows is not None
     rows = rows.with_columns(symbol=pl.lit(file.symbol))
     if (file.kind, file.market) == ("equity", "usa"):
         rows = _regular_hours(rows, file)

@@ -2,11 +2,14 @@
 
 Weights are signed fractions of equity. Every function returns weights that are nowhere larger
 in size than those it was given, so a later limit never undoes an earlier one. `free` marks the
-symbols that can trade now; what is held in the others counts, but cannot be changed.
+symbols that can trade now; what is held in the others counts, but cannot be changed. Where a
+limit binds, weights are cut to its `aim`, a little below it, so that drift in price does not
+make it bind again at each bar.
 """
 
 import numpy as np
 
+from models.ppo.rules import Integers
 from operators.messages import Flags, Floats
 
 
@@ -17,18 +20,18 @@ def no_new_exposure(target: Floats, current: Floats, held: Flags) -> Floats:
     return np.where(held, kept, target)
 
 
-def gross_scale(target: Floats, free: Flags, limit: float) -> float:
+def gross_scale(target: Floats, free: Flags, limit: float, aim: float) -> float:
     """Return the factor in [0, 1] on the free weights that keeps gross exposure in `limit`."""
     size = abs(target)
     movable = float(np.where(free, size, 0.0).sum())
     fixed = float(np.where(free, 0.0, size).sum())
     if movable + fixed <= limit or movable == 0.0:
         return 1.0
-    return max(limit - fixed, 0.0) / movable
+    return max(aim - fixed, 0.0) / movable
 
 
-def limit_net(target: Floats, free: Flags, limit: float) -> Floats:
-    """Scale down the heavier side until |long - short| is in `limit`; the other side stays."""
+def limit_net(target: Floats, free: Flags, limit: float, aim: float) -> Floats:
+    """Scale down the heavier side if |long - short| is above `limit`; the other side stays."""
     net = float(target.sum())
     if abs(net) <= limit:
         return target
@@ -36,11 +39,11 @@ def limit_net(target: Floats, free: Flags, limit: float) -> Floats:
     size = float(np.where(heavy, abs(target), 0.0).sum())
     if size == 0.0:
         return target
-    factor = max(size - (abs(net) - limit), 0.0) / size
+    factor = max(size - (abs(net) - aim), 0.0) / size
     return np.where(heavy, target * factor, target)
 
 
-def clusters(closes: Floats, threshold: float) -> Floats:
+def clusters(closes: Floats, threshold: float) -> Integers:
     """Return each symbol's cluster: the lowest index that it is linked with.
 
     Two symbols are linked when their one-bar log returns correlate by at least `threshold` in
@@ -49,7 +52,7 @@ def clusters(closes: Floats, threshold: float) -> Floats:
     """
     size = closes.shape[1]
     labels = np.arange(size)
-    if len(closes) < 3:  # noqa: PLR2004 - a correlation needs two returns
+    if len(closes) < 3:
         return labels
     returns = np.diff(np.log(closes), axis=0)
     returns = np.where(np.isfinite(returns), returns, 0.0)
@@ -66,12 +69,14 @@ def clusters(closes: Floats, threshold: float) -> Floats:
         labels = lowest
 
 
-def cluster_gross(target: Floats, labels: Floats) -> Floats:
+def cluster_gross(target: Floats, labels: Integers) -> Floats:
     """Return the gross exposure of each cluster, at the index of its label."""
     return np.bincount(labels, weights=abs(target), minlength=len(labels))
 
 
-def limit_clusters(target: Floats, free: Flags, labels: Floats, limit: float) -> Floats:
+def limit_clusters(
+    target: Floats, free: Flags, labels: Integers, limit: float, aim: float
+) -> Floats:
     """Scale down the free weights of each cluster whose gross exposure is above `limit`.
 
     A cluster of one symbol is not limited: the limit on a symbol is there for that.
@@ -81,7 +86,7 @@ def limit_clusters(target: Floats, free: Flags, labels: Floats, limit: float) ->
     movable = gross - fixed
     members = np.bincount(labels, minlength=len(labels))
     over = (members > 1) & (gross > limit) & (movable > 0.0)
-    room = np.maximum(limit - fixed, 0.0) / np.where(movable > 0.0, movable, 1.0)
+    room = np.maximum(aim - fixed, 0.0) / np.where(movable > 0.0, movable, 1.0)
     factor = np.where(over, room, 1.0)[labels]
     return np.where(free, target * factor, target)
 

@@ -356,3 +356,20 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Market: TypeAlias = Tick | Quote | Bar
+
+
+class Skipped(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An entry of the log that is well formed but of no use to us, by its type."""
+
+    kind: str
+    ts_init: int
+    offset: int
+
+
+class DeliveredBar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A bar as a feed delivered it; the bars stage emits it once its Clock has come."""
+
+    symbol: str
+    bar: Bar
+    ts_init: int
+    offset: int

@@ -74,24 +74,23 @@ class PaperPortfolio:
         # Nothing can be sized against equity that is gone; the ladder is flat long before.
         return self.values() / max(self.equity, 1e-9)
 
-    def trade(self, target: Floats, changed: Flags, costs: CostSettings) -> None:
-        """Bring the holdings that `changed` to their `target` weights, and pay for it.
+    def trade(self, target: Floats, changed: Flags, costs: CostSettings) -> Floats:
+        """Bring the holdings that `changed` to their `target` weights; return what each paid.
 
         Fills are at the last price; slippage is charged with the fee, as a share of notional,
         so that the policy's training and this portfolio count costs alike. Weights are of
         equity before costs.
         """
-        if not changed.any():
-            return
         held = self.values()
         wanted = target * self.equity
         bought = np.where(changed, wanted - held, 0.0)
-        paid = float(trade_cost(bought, costs.fee_bps, costs.slippage_bps).sum())
+        paid = trade_cost(bought, costs.fee_bps, costs.slippage_bps)
         after = np.where(target == 0.0, 0.0, wanted / self.price)  # a closed position is exactly 0
         self.quantity = np.where(changed, after, self.quantity)
-        self.cash -= float(bought.sum()) + paid
-        self.costs += paid
+        self.cash -= float(bought.sum()) + float(paid.sum())
+        self.costs += float(paid.sum())
         self.trades += int(changed.sum())
+        return paid
 
     def buy_and_hold(self, starting_cash: float, costs: CostSettings) -> float:
         """Return what equal weights in all symbols with a price would be worth now.

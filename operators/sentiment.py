@@ -58,14 +58,17 @@ def score_headlines(
     a batch. `score` returns the probabilities (negative, positive, neutral).
     """
     return [
-        _scored(message, score, model) if isinstance(message, Headline) else message
+        msgspec.structs.replace(message, body=scored(message.body, score, model))
+        if isinstance(message, Notice) and isinstance(message.body, Headline)
+        else message
         for message in messages
     ]
 
 
-def _scored(
+def scored(
     headline: Headline, score: Callable[[str], tuple[float, float, float]], model: str
 ) -> ScoredHeadline:
+    """Return the headline with the probabilities that `score` gives its text."""
     negative, positive, neutral = score(headline.text)
     return ScoredHeadline(
         headline=headline, negative=negative, positive=positive, neutral=neutral, model=model

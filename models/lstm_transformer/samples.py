@@ -143,7 +143,7 @@ def assemble(interval: str, data: Path, cache: Path | None) -> Stack:
             calendar=source.calendar,
             cache=cache,
         )
-        for file in datasets.data_files(path):
+        for file in [path] if path.is_file() else sorted(path.rglob("*.zip")):
             files[str(file.relative_to(data))] = sha256_of(file)
         found: dict[str, list[Samples]] = {use: [] for use in USES}
         for bars in by_symbol.values():

@@ -32,6 +32,7 @@ def histories():
         bars[:, VWAP] = bars[:, CLOSE]
         bars[:, -1] = 0.0
         found[symbol] = bars
+        assert len(bars) > 1900, symbol
     return found
 
 

@@ -1,0 +1,209 @@
+import json
+
+import msgspec
+import pytest
+
+from connectors.sinks.store import open_store
+from flows.digest import digest
+from flows.runs import begin_run, end_run, recovery_folder
+from flows.settings import Settings
+from flows.summary import summarise
+from operators.errors import StoreError
+from operators.messages import SECOND, Action, BarQuality, Gap, Reason, Tally
+from operators.metrics import Timer
+from tests.stores import TS, decision, outcome, rejection, signal, store_messages, stored_bar
+
+SETTINGS = Settings()
+INPUTS = [{"name": "a.gz", "bytes": 10}]
+MODELS = ["forecast@1", "policy@2"]
+
+
+def summary_of(path):
+    store = open_store(path, readonly=True)
+    made = summarise(store)
+    store.close()
+    return made
+
+
+def test_every_tick_is_accounted_for(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            stored_bar(trades=2, quotes=3),
+            stored_bar(ts_close=TS + SECOND, trades=0, quotes=0, quality=BarQuality.QUIET),
+            Tally(key="BTCUSDT", name="open_trades", count=4),
+            Tally(key="BTCUSDT", name="open_quotes", count=1),
+            Tally(key="clocks", name="ignored:depthUpdate", count=9),
+            rejection(1, Reason.DUPLICATE),
+            rejection(2, Reason.DUPLICATE),
+            rejection(3, Reason.OUTLIER),
+            rejection(4, Reason.LATE),
+            Gap(symbol="BTCUSDT", venue="b", first_id=1, last_id=2, ts_from=TS, ts_to=TS),
+        )
+    )
+
+    assert made["accepted"] == 10
+    assert made["rejected"] == {"duplicate": 2, "outlier": 1}
+    assert made["late"] == 1
+    assert made["ticks_in"] == made["accepted"] + sum(made["rejected"].values()) + made["late"]
+    assert made["ignored"] == {"depthUpdate": 9}
+    assert made["bars"] == {"observed": 1, "quiet": 1}
+    assert made["gaps"] == 1
+
+
+def test_unknown_symbols_count_beyond_those_kept_as_rows(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            rejection(1, Reason.UNKNOWN_SYMBOL),
+            Tally(key="clocks", name="unknown_symbol", count=5000),
+        )
+    )
+
+    assert made["rejected"] == {"unknown_symbol": 5000}
+    assert made["ticks_in"] == 5000
+
+
+def test_decisions_are_counted_and_holds_named_by_their_first_gate(tmp_path):
+    held = [
+        signal(f"S{n}", action=Action.HOLD, approved=False, reasons=reasons)
+        for n, reasons in enumerate((("score",), ("score", "stale"), ("stale",), ()))
+    ]
+    made = summary_of(store_messages(tmp_path / "run.sqlite", decision(signal(), *held)))
+
+    assert made["signals"] == {"BUY": 1, "HOLD": 4}
+    assert made["approved"] == 1
+    assert made["held_by"] == {"score": 2, "none": 1, "stale": 1}
+    assert next(iter(made["held_by"])) == "score"
+
+
+def test_effective_weights_are_means_over_signals_that_any_leg_spoke_for(tmp_path):
+    silent = {"legs": {name: {"weight": 0.0} for name in ("forecast", "policy", "sentiment")}}
+    alone = {"legs": {**silent["legs"], "forecast": {"weight": 1.0}}}
+    signals = (signal("A"), signal("B", detail=alone), signal("C", detail=silent))
+    made = summary_of(store_messages(tmp_path / "run.sqlite", decision(*signals)))
+
+    assert made["effective_weights"] == {"forecast": 0.8, "policy": 0.2, "sentiment": 0.0}
+
+
+def test_hit_rate_counts_only_outcomes_that_can_hit(tmp_path):
+    outcomes = [
+        outcome(signal(f"S{n}"), hit=hit) for n, hit in enumerate((True, True, False, None))
+    ]
+    made = summary_of(store_messages(tmp_path / "run.sqlite", *outcomes))["hit_rate"]
+
+    assert (made["value"], made["n"]) == (0.6667, 3)
+    assert made["interval"] == [0.2077, 0.9385]  # Wilson, as statsmodels gives it
+
+
+def test_profit_is_measured_from_the_capital_before_the_first_cost(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            decision(ts_close=TS, equity=999.0, costs=1.0, buy_and_hold=999.5, trades=1),
+            decision(ts_close=TS + 1, equity=1010.0, costs=2.0, buy_and_hold=990.0, trades=3,
+                     drawdown=0.01),
+        )
+    )["pnl"]  # fmt: skip
+
+    assert made["return"] == pytest.approx(0.01)
+    assert made["buy_and_hold"] == pytest.approx(-0.01)
+    assert made["costs"] == pytest.approx(0.002)
+    assert made["trades"] == 3
+    assert made["max_drawdown"] == 0.01
+
+
+def test_empty_store_has_a_summary_of_nothing(tmp_path):
+    made = summary_of(store_messages(tmp_path / "run.sqlite"))
+
+    assert made["ticks_in"] == 0
+    assert made["hit_rate"] == {"value": None, "n": 0, "interval": [0.0, 1.0]}
+    assert not made["finished"]
+    json.dumps(made)
+
+
+def test_times_of_two_processes_of_one_run_add_up(tmp_path):
+    store = open_store(tmp_path / "run.sqlite")
+    begin_run(store, SETTINGS, INPUTS, MODELS)
+    fast, slow = Timer(), Timer()
+    for _ in range(98):
+        fast.add(1_000_000)
+    for _ in range(2):
+        slow.add(100_000_000)
+
+    end_run(store, finished=False, seconds=1.5, timers={"risk": fast})
+    assert not summarise(store)["finished"]
+    end_run(store, finished=True, seconds=2.0, timers={"risk": slow, "bars": fast})
+
+    made = summarise(store)
+    store.close()
+    assert made["finished"]
+    assert made["seconds"] == 3.5
+    assert list(made["stages"]) == ["bars", "risk"]  # in the order of the flow
+    assert 0.9 < made["stages"]["risk"]["p50_ms"] < 1.15
+    assert 90 < made["stages"]["risk"]["p99_ms"] < 115
+
+
+def test_interrupted_run_is_resumed_and_a_finished_one_starts_over(tmp_path):
+    path = tmp_path / "run.sqlite"
+    store = open_store(path)
+    assert begin_run(store, SETTINGS, INPUTS, MODELS) == "fresh"
+    recovery_folder(path).mkdir()
+    store_messages(path, decision(signal()))
+
+    assert begin_run(store, SETTINGS, INPUTS, MODELS) == "resume"
+    assert summarise(store)["signals"] == {"BUY": 1}
+
+    end_run(store, finished=True, seconds=1.0, timers={})
+    assert begin_run(store, SETTINGS, INPUTS, MODELS) == "fresh"
+    assert summarise(store)["signals"] == {}
+    assert not recovery_folder(path).exists()
+    store.close()
+
+
+def test_interrupted_run_without_recovery_state_starts_over(tmp_path):
+    path = tmp_path / "run.sqlite"
+    store = open_store(path)
+    begin_run(store, SETTINGS, INPUTS, MODELS)
+    store_messages(path, decision(signal()))
+
+    assert begin_run(store, SETTINGS, INPUTS, MODELS) == "fresh"
+    assert summarise(store)["signals"] == {}
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "inputs", "models", "named"),
+    [
+        (SETTINGS, [{"name": "b.gz", "bytes": 10}], MODELS, "other inputs"),
+        (SETTINGS, INPUTS, ["forecast@1", "policy@3"], "other models"),
+        (
+            msgspec.structs.replace(SETTINGS, group=msgspec.structs.replace(
+                SETTINGS.group, symbols=("BTCUSDT",))),
+            [{"name": "b.gz", "bytes": 10}], MODELS, "other inputs and configuration",
+        ),
+    ],
+)  # fmt: skip
+def test_store_of_another_run_is_refused_unless_overwritten(
+    tmp_path, settings, inputs, models, named
+):
+    store = open_store(tmp_path / "run.sqlite")
+    begin_run(store, SETTINGS, INPUTS, MODELS)
+
+    with pytest.raises(StoreError, match=named) as refusal:
+        begin_run(store, settings, inputs, models)
+    assert "--overwrite" in str(refusal.value)
+    assert begin_run(store, settings, inputs, models, overwrite=True) == "fresh"
+    store.close()
+
+
+def test_repeated_decisions_after_a_resume_change_no_digest(tmp_path):
+    first = decision(signal(), ts_close=TS)
+    second = decision(signal(ts_close=TS + 1), ts_close=TS + 1)
+    whole = open_store(store_messages(tmp_path / "whole.sqlite", first, second))
+    path = store_messages(tmp_path / "torn.sqlite", first, second)
+    torn = open_store(store_messages(path, second))
+
+    assert digest(whole) == digest(torn)
+    whole.close()
+    torn.close()
