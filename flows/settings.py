@@ -13,13 +13,15 @@ from typing import Any
 import msgspec
 
 from models.calendars import CalendarError, sessions
-from models.ppo.rules import PositionRules
+from models.ppo.rules import PositionRules, rules_for
+from operators.bars import BarSettings
 from operators.clocks import ClockSettings
 from operators.errors import SettingsError
 from operators.fusion import FusionSettings
 from operators.messages import SECOND
 from operators.quality import QualityLimits
-from operators.risk import CostSettings, RiskSettings
+from operators.portfolio import CostSettings
+from operators.risk_settings import RiskSettings
 from operators.sentiment import SentimentSettings
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
@@ -64,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: InputSettings = InputSettings()
     clock: ClockSettings = ClockSettings()
     quality: QualityLimits = QualityLimits()
+    bars: BarSettings = BarSettings()
     sentiment: SentimentSettings = SentimentSettings()
     policy: PositionRules = PositionRules()
     fusion: FusionSettings = FusionSettings()
@@ -85,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "calendar": self.group.calendar,
             "clock": self.clock,
             "quality": self.quality,
+            "bars": self.bars,
             "sentiment": self.sentiment,
             "policy": self.policy,
             "fusion": self.fusion,
@@ -118,9 +122,7 @@ def load_profile(name: str, *, symbols: tuple[str, ...] | None = None) -> Settin
     group = document.setdefault("group", {})
     if symbols is not None and isinstance(group, dict):
         group["symbols"] = list(symbols)
-    if "interval" in (clock := document.setdefault("clock", {})):
-        raise SettingsError(f"profile {path}: the interval stands in [group], not in [clock]")
-    clock["interval_ns"] = _interval(group, path)
+    _share(document, path)
     document["profile"] = path.stem
     try:
         settings = msgspec.convert(document, Settings, strict=True)
@@ -133,11 +135,33 @@ def load_profile(name: str, *, symbols: tuple[str, ...] | None = None) -> Settin
     return settings
 
 
-def _interval(group: dict[str, Any], path: Path) -> int:
+def _share(document: dict[str, Any], path: Path) -> None:
+    """Hand what several parts must agree on to each of them, from the one place it is set."""
     try:
-        return msgspec.convert(group, GroupSettings).interval_ns
+        group = msgspec.convert(document["group"], GroupSettings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"profile {path}: {error} (in [group])") from error
+    parts = {part: document.setdefault(part, {}) for part in ("clock", "quality", "bars")}
+    if not all(isinstance(values, dict) for values in parts.values()):
+        raise SettingsError(f"profile {path}: {', '.join(parts)} must be tables")
+    shared: dict[str, dict[str, Any]] = {
+        "clock": {"interval_ns": group.interval_ns},
+        "quality": {"interval_ns": group.interval_ns},
+        "bars": {"interval_ns": group.interval_ns, "calendar": group.calendar},
+    }
+    if "receive_offset_ns" in parts["clock"]:
+        shared["quality"]["receive_offset_ns"] = parts["clock"]["receive_offset_ns"]
+    # The rules the shipped policy was trained under, where the profile does not say otherwise.
+    document["policy"] = {
+        **msgspec.to_builtins(rules_for(group.interval_ns)),
+        **document.get("policy", {}),
+    }
+    for part, values in shared.items():
+        for key, value in values.items():
+            if part != "clock" and key in parts[part]:
+                home = "[clock]" if key == "receive_offset_ns" else "[group]"
+                raise SettingsError(f"profile {path}: {part}.{key} is set in {home} for all")
+            parts[part][key] = value
 
 
 def from_environment() -> tuple[Settings, list[Path], Path | None]:

@@ -16,10 +16,9 @@ from bytewax.outputs import Sink
 
 from flows.models import Models, load_models
 from flows.settings import Settings, from_environment
-from models.calendars import sessions
 from operators.bars import Bars
 from operators.clocks import Clocks
-from operators.cross_section import CrossSections
+from operators.cross_section import CrossSections, CrossSectionSettings
 from operators.forecast import Forecast
 from operators.fusion import Fusion
 from operators.indicators import Indicators
@@ -50,7 +49,7 @@ def build(
 ) -> Dataflow:
     """Wire the dataflow from `source` to every one of `sinks`, given as (step id, sink)."""
     symbols, every = settings.symbols, settings.checkpoint_every
-    interval = settings.group.interval_ns
+    sectional = CrossSectionSettings(interval_ns=settings.group.interval_ns)
     flow = Dataflow("signals")
 
     # Rows: one path from the log to each symbol, so that a Clock never overtakes a tick.
@@ -65,13 +64,13 @@ def build(
     routed = run_stage("clocks", in_order, lambda: Clocks(settings.clock, symbols))
     by_symbol = op.flat_map_batch("by_symbol", routed, _values)
     checked = run_stage("quality", by_symbol, lambda: Quality(settings.quality))
-    barred = run_stage("bars", checked, lambda: Bars(interval, sessions(settings.group.calendar)))
+    barred = run_stage("bars", checked, lambda: Bars(settings.bars))
     parted = op.branch("part_records", barred, _is_record)
     featured = run_stage("indicators", parted.falses, Indicators)
 
     # Columns: all symbols at one bar close.
     gathered = op.flat_map_batch("by_shard", featured, _to_shard)
-    cross = run_stage("cross_section", gathered, lambda: CrossSections(symbols, interval))
+    cross = run_stage("cross_section", gathered, lambda: CrossSections(sectional, symbols))
     forecasts = run_stage("forecast", cross, lambda: Forecast(models.forecaster))
     actions = run_stage(
         "policy", cross, lambda: Policy(models.actor, settings.policy, len(symbols), every)

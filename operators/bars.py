@@ -93,13 +93,15 @@ class OpenBar:
 class BarState:
     """The open bars of one symbol, and what the next quiet one carries on."""
 
+    symbol: str = ""
     closed: int = 0  # the last Clock
     price: float | None = None  # the last close
     open: dict[int, OpenBar] = field(default_factory=dict)  # by ts_close
     quoted: int = 0  # ts_close of the bar with the last quote
     spread: float | None = None
     imbalance: float | None = None
-    unpriced_quotes: int = 0  # before the first trade, in no bar
+    # What went into no bar: quotes before the first price, and bars that a Clock leapt over.
+    unused: dict[str, int] = field(default_factory=dict)
 
 
 class Bars:
@@ -107,20 +109,19 @@ class Bars:
 
     Clocks end here: from the bar on, time is `ts_close`.
 
-    >>> bars = Bars("BTCUSDT", BarSettings())
+    >>> bars = Bars(BarSettings())
     >>> def tick(price, ts):
     ...     return Tick(symbol="BTCUSDT", venue="binance", price=price, size=2.0, ts_event=ts,
     ...                 ts_init=ts, offset=0)
     >>> bars.on(tick(10.0, 5)), bars.on(tick(12.0, 3)), bars.on(tick(11.0, SECOND))
     ((), (), ())
-    >>> [bar] = bars.on(Clock(ts_event=SECOND))
+    >>> [bar] = bars.on(Clock(ts_event=SECOND, symbol="BTCUSDT"))
     >>> bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trades, bar.vwap
     (12.0, 12.0, 10.0, 10.0, 4.0, 2, 11.0)
     """
 
-    def __init__(self, symbol: str, settings: BarSettings) -> None:
-        """Make the bars of `symbol`."""
-        self.symbol = symbol
+    def __init__(self, settings: BarSettings) -> None:
+        """Make bars; the symbol is learned from the first message that has one."""
         self.settings = settings
         self.calendar: Calendar = sessions(settings.calendar)
         self.always_open = settings.calendar == "24/7"
@@ -138,6 +139,7 @@ class Bars:
                 if reason is not None:
                     return (self._rejected(message, reason),)
                 bar = self.state.open[ts_close] = OpenBar()
+                self.state.symbol = message.symbol
             if kind is Tick:
                 bar.add_tick(message)
             else:
@@ -151,13 +153,15 @@ class Bars:
 
     def on_end(self) -> Iterable[Any]:
         """Report what stands in bars that no Clock has closed; closes nothing."""
+        if not self.state.symbol:
+            return ()
         bars = self.state.open.values()
         counts = {
             "open_trades": sum(len(bar.sizes) for bar in bars),
             "open_quotes": sum(bar.quotes for bar in bars),
             "open_bars": sum(bar.delivered is not None for bar in bars),
         }
-        return [Tally(key=self.symbol, name=name, count=n) for name, n in counts.items()]
+        return [Tally(key=self.state.symbol, name=name, count=n) for name, n in counts.items()]
 
     def _refusal(self, ts_close: int) -> Reason | None:
         if ts_close <= self.state.closed:
@@ -177,6 +181,7 @@ class Bars:
         if bar.delivered is not None:
             return (self._rejected(message, Reason.DUPLICATE),)
         bar.delivered = message
+        self.state.symbol = message.symbol
         return ()
 
     # -------------------------------------------------------------------------- closing
@@ -188,10 +193,11 @@ class Bars:
         if ts_close <= state.closed:
             return ()
         state.closed = ts_close
+        state.symbol = state.symbol or clock.symbol
         out: list[Any] = []
         # A Clock that leapt leaves bars behind that nobody asked for any more.
         for skipped in [at for at in state.open if at < ts_close]:
-            out.extend(self._given_up(skipped, state.open.pop(skipped)))
+            out.extend(self._given_up(state.open.pop(skipped)))
         session = self.calendar.session_of(ts_close, interval)
         if session is None:
             return out
@@ -256,11 +262,8 @@ class Bars:
             quotes = bar.quotes
             self._remember_quote(bar, ts_close)
         if state.price is None:
-            out: list[Any] = [NoBar(symbol=self.symbol, ts_close=ts_close)]
-            if quotes:
-                state.unpriced_quotes += quotes
-                name = "unpriced_quotes"
-                out.append(Tally(key=self.symbol, name=name, count=state.unpriced_quotes))
+            out: list[Any] = [NoBar(symbol=self.state.symbol, ts_close=ts_close)]
+            out.extend(self._unused("unpriced_quotes", quotes))
             return out
         price = state.price
         quiet = self._bar(
@@ -291,7 +294,7 @@ class Bars:
         fresh = ts_close - state.quoted <= self.settings.quote_bars * interval
         first, high, low, close = prices
         return Bar(
-            symbol=self.symbol,
+            symbol=self.state.symbol,
             interval=interval,
             ts_close=ts_close,
             open=first,
@@ -317,13 +320,16 @@ class Bars:
 
     # -------------------------------------------------------------------- what is not used
 
-    def _given_up(self, ts_close: int, bar: OpenBar) -> Iterable[Any]:
+    def _given_up(self, bar: OpenBar) -> Iterable[Any]:
         if bar.delivered is not None:
             yield self._rejected(bar.delivered, Reason.LATE)
-        for name, count in (("trades", len(bar.sizes)), ("quotes", bar.quotes)):
-            if count:
-                # The key carries the bar: a tally is the last count by (key, name).
-                yield Tally(key=self.symbol, name=f"given_up_{name}@{ts_close}", count=count)
+        yield from self._unused("given_up_trades", len(bar.sizes))
+        yield from self._unused("given_up_quotes", bar.quotes)
+
+    def _unused(self, name: str, count: int) -> Iterable[Tally]:
+        if count:
+            total = self.state.unused[name] = self.state.unused.get(name, 0) + count
+            yield Tally(key=self.state.symbol, name=name, count=total)
 
     def _rejected(self, message: Tick | Quote | DeliveredBar, reason: Reason) -> Rejection:
         return Rejection(
@@ -331,5 +337,5 @@ class Bars:
             payload=msgspec.json.encode(message),
             ts_init=message.ts_init,
             offset=message.offset,
-            symbol=self.symbol,
+            symbol=message.symbol,
         )

@@ -200,8 +200,12 @@ class Clocks:
         if ts <= self.state.closed:  # time never goes back
             return []
         self.state.closed = ts
-        clock = Clock(ts_event=ts, shard=self.settings.shard, feeds=feeds)
-        return [*((symbol, clock) for symbol in self.symbols), *self._tallies()]
+        shard = self.settings.shard
+        fanned = [
+            (symbol, Clock(ts_event=ts, shard=shard, feeds=feeds, symbol=symbol))
+            for symbol in self.symbols
+        ]
+        return [*fanned, *self._tallies()]
 
     # ------------------------------------------------------------------------- routing
 

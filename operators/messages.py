@@ -144,6 +144,7 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ts_event: int
     shard: int = 0
     feeds: tuple[tuple[str, str], ...] = ()  # (feed, "up" | "quiet" | "cut")
+    symbol: str = ""  # whose path this copy rides, once it is fanned out
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True, gc=False):

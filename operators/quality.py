@@ -54,6 +54,8 @@ class QualityLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # So many prices in a row within the floor of each other are the new price.
     price_confirmations: int = 5
     open_gaps: int = 256  # the oldest is given up first
+    # If only outdated quotes came for so long, the venue has begun to count anew.
+    quote_ids_forgotten_ns: int = 10 * SECOND
 
 
 @dataclass(slots=True)
@@ -104,6 +106,7 @@ class OpenGap:
     ts_from: int
     ts_to: int
     missing: list[tuple[int, int]]  # inclusive, ascending
+    owed: bool = True  # False before the first id we saw: nobody promised us those
     filled: int = 0
 
     def lacks(self, trade_id: int) -> bool:
@@ -178,30 +181,24 @@ class IdMemory:
             return None
         if trade_id > before:
             self.last = trade_id
-            return self._report(
-                tick, self._open(before + 1, trade_id - 1, ts_before, tick.ts_event, limits)
-            )
+            span = (before + 1, trade_id - 1)
+            gap = OpenGap(*span, ts_before, tick.ts_event, [span])
+            self.gaps = [*self.gaps, gap][-limits.open_gaps :]
+            return self._report(tick, gap)
         if trade_id < self.first:
-            # Before the first we saw: what lies between may still come, but nothing says
-            # that the feed owed it to us, so no gap is reported.
-            first, self.first = self.first, trade_id
-            if trade_id + 1 < first:
-                self._open(trade_id + 1, first - 1, tick.ts_event, ts_before, limits)
+            span = (trade_id + 1, self.first - 1)
+            self.first = trade_id
+            if span[0] <= span[1]:
+                gap = OpenGap(*span, tick.ts_event, ts_before, [span], owed=False)
+                self.gaps = [*self.gaps, gap][-limits.open_gaps :]
             return None
         for gap in self.gaps:
             if gap.lacks(trade_id):
                 gap.fill(trade_id)
                 if not gap.missing:
                     self.gaps.remove(gap)
-                return self._report(tick, gap)
+                return self._report(tick, gap) if gap.owed else None
         return None
-
-    def _open(
-        self, first_id: int, last_id: int, ts_from: int, ts_to: int, limits: QualityLimits
-    ) -> OpenGap:
-        gap = OpenGap(first_id, last_id, ts_from, ts_to, [(first_id, last_id)])
-        self.gaps = [*self.gaps, gap][-limits.open_gaps :]
-        return gap
 
     @staticmethod
     def _report(tick: Tick, gap: OpenGap) -> Gap:
@@ -222,25 +219,48 @@ class QuoteMemory:
 
     recent: deque[int] = field(default_factory=lambda: deque(maxlen=64))
     largest: list[int] = field(default_factory=list)  # the three largest, ascending
+    # Quotes in a row that looked outdated: if they go on, it is our memory that is wrong.
+    outdated: int = 0
+    outdated_since: int = 0
+    outdated_last: int = 0
 
-    def seen(self, update_id: int) -> bool:
+    def seen(self, quote: Quote, limits: QualityLimits) -> bool:
         """Say whether this quote came before, or is older than three that did."""
-        largest = self.largest
-        if not largest or update_id > largest[-1]:
+        update_id, largest = quote.update_id, self.largest
+        if update_id is None or not largest or update_id > largest[-1]:
             return False
-        if len(largest) == _SUPPORT and update_id <= largest[0]:
+        if update_id in self.recent:
             return True
-        return update_id in self.recent
+        if len(largest) < _SUPPORT or update_id > largest[0]:
+            return False
+        return not (
+            self.outdated >= limits.price_confirmations
+            and update_id > self.outdated_last
+            and quote.ts_event - self.outdated_since >= limits.quote_ids_forgotten_ns
+        )
+
+    def doubt(self, quote: Quote) -> None:
+        """Remember a quote that was rejected as outdated."""
+        update_id = quote.update_id
+        if update_id is None or update_id in self.recent:
+            return
+        if self.outdated and update_id > self.outdated_last:
+            self.outdated += 1
+        else:
+            self.outdated, self.outdated_since = 1, quote.ts_event
+        self.outdated_last = update_id
 
     def accept(self, update_id: int) -> None:
         """Remember an accepted quote."""
+        self.outdated = 0
         self.recent.append(update_id)
         largest = self.largest
-        if largest and update_id < largest[-1]:
-            largest.append(update_id)
+        if len(largest) == _SUPPORT and update_id <= largest[0]:  # after doubt: begin anew
+            self.largest = [update_id]
+            return
+        largest.append(update_id)
+        if len(largest) > 1 and update_id < largest[-2]:
             largest.sort()
-        else:
-            largest.append(update_id)
         if len(largest) > _SUPPORT:
             del largest[0]
 
@@ -276,7 +296,7 @@ def rejection(
                 return Reason.DUPLICATE
         if memory.individual >= limits.id_confirmations and message.venue.endswith(AGGREGATE):
             return Reason.DUPLICATE  # the same trades, told in sums
-    elif message.update_id is not None and memory.quotes.seen(message.update_id):
+    elif memory.quotes.seen(message, limits):
         return Reason.DUPLICATE
     reason = _time_rejection(message, limits, memory.closed)
     if reason is not None:
@@ -407,6 +427,8 @@ class Quality:
         if reason is Reason.BAD_ID and isinstance(message, Tick):
             assert message.trade_id is not None  # noqa: S101 - else there is no bad id
             memory.tapes[message.venue].suspect(message.trade_id, limits.max_id_leap)
+        elif reason is Reason.DUPLICATE and isinstance(message, Quote):
+            memory.quotes.doubt(message)
         elif reason is Reason.OUTLIER:
             if isinstance(message, Tick):
                 memory.trades.suspect(message.price, limits.price_floor)

@@ -19,7 +19,7 @@ def signal_id(
     """Return the signal's identity: 32 hex digits that only its causes decide.
 
     >>> signal_id("BTCUSDT", 60, 1, "c0ffee", ("forecast@1", "policy@2", "sentiment@3"))
-    '7d1cf64d8b9b8ae62ae1f5c8a2e3ee9a'
+    '5e413caa5ba84b676ef24aea7e2bfa56'
     """
     causes = "|".join((symbol, str(ts_close), str(interval), config_hash, *models))
     return hashlib.blake2b(causes.encode(), digest_size=16).hexdigest()

@@ -57,12 +57,13 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     drawdown_steps: tuple[float, float, float] = (0.05, 0.10, 0.15)
     drawdown_recovery: float = 0.8  # a step is taken back below this share of its drawdown
 
-    # Historical value at risk: over so many bars ahead, from the last `history` bars. The limit
-    # is on the 99 % one: the loss to expect once in a hundred such spans.
-    var_horizon: int = 60
-    var_limit: float = 0.01
-    history: int = 256
-    var_observations: int = 64  # with fewer there is no value at risk yet, and no limit
+    # Historical value at risk: over so many bars ahead, from the last `history` bars, which hold
+    # about 50 spans that do not overlap. A longer horizon would need a longer memory: four
+    # spans say nothing about the hundredth. The limit is on the 99 % one.
+    var_horizon: int = 10
+    var_limit: float = 0.005
+    history: int = 512
+    var_observations: int = 128  # with fewer there is no value at risk yet, and no limit
 
     # No new positions so shortly before a session's end; at its last bar all are closed.
     session_entry_bars: int = 15
@@ -107,13 +108,13 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
                 self.correlation_every,
                 self.var_horizon,
                 self.var_observations,
-                self.volatility_memory,
             )
             >= 1,
+            "volatility_memory >= 6": self.volatility_memory >= 6,
             "correlation_bars <= history": 2 <= self.correlation_bars <= self.history,
             "var_horizon + var_observations <= history": self.var_horizon + self.var_observations
             <= self.history,
-            "0 <= minimum_trade": 0 <= self.minimum_trade,
+            "minimum_trade >= 0": self.minimum_trade >= 0,
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:

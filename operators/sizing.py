@@ -229,12 +229,19 @@ def _settle(approval: Approval, now: Situation, settings: RiskSettings) -> None:
 
     target, current = approval.target, now.current
     small = direction(target, current, settings.minimum_trade) == 0
-    kept = np.where(small & (abs(current) <= settings.position_limit), current, target)
-    approval.value_at_risk = _value_at_risk(kept, now)
-    why = f"changes under {settings.minimum_trade:g} are left out"
-    if not _within(kept, approval.value_at_risk, now, settings):
-        kept, why = target, "small changes are made: they keep a limit"
+    small &= abs(current) <= settings.position_limit
+    grows = abs(target) > abs(current)
+    # What is left out must not break a limit: if it does, small reductions are made after all,
+    # and if that is not enough, every change.
+    for left_out, why in (
+        (small, f"changes under {settings.minimum_trade:g} are left out"),
+        (small & grows, "small reductions are made: they keep a limit"),
+        (np.zeros_like(small), "small changes are made: they keep a limit"),
+    ):
+        kept = np.where(left_out, current, target)
         approval.value_at_risk = _value_at_risk(kept, now)
+        if _within(kept, approval.value_at_risk, now, settings):
+            break
     approval.take("minimum_trade", kept, why)
 
 
