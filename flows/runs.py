@@ -73,7 +73,7 @@ def begin_run(
     if last is not None and not overwrite:
         if last["identity"] != identity:
             _refuse(store, last, settings, inputs, models)
-        if last["finished"] is None and recovery.is_dir():
+        if last["finished"] is None and recovery.is_dir() and any(recovery.iterdir()):
             return "resume"
     try:
         # The folder first: killed in between, the next start finds no folder and starts over.
@@ -139,6 +139,14 @@ def last_run(store: sqlite3.Connection) -> sqlite3.Row | None:
         "SELECT * FROM runs ORDER BY started DESC LIMIT 1"
     ).fetchone()
     return found
+
+
+def run_id(store: sqlite3.Connection) -> str:
+    """Return the id of the run that the store holds."""
+    row = last_run(store)
+    if row is None:
+        raise StoreError(f"{path_of(store)} holds no run")
+    return str(row["run_id"])
 
 
 def run_settings(store: sqlite3.Connection) -> Settings:

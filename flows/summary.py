@@ -52,7 +52,8 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
     counted = _tallies(store, "clocks")
     # Of these only the first are kept as rows.
     if unknown := counted.get("unknown_symbol"):
-        rejected["unknown_symbol"] = unknown
+        rejected[Reason.UNKNOWN_SYMBOL] = unknown
+    rejected |= _unused(store)
     late = rejected.pop(Reason.LATE, 0)
     accepted = _accepted(store)
     row = last_run(store)
@@ -114,12 +115,34 @@ def _tallies(store: sqlite3.Connection, key: str) -> dict[str, int]:
 
 
 def _accepted(store: sqlite3.Connection) -> int:
-    in_bars = _one(store, "SELECT coalesce(sum(trades + quotes), 0) FROM bars")
-    still_open = _one(
-        store,
-        "SELECT coalesce(sum(count), 0) FROM tallies WHERE name IN ('open_trades', 'open_quotes')",
+    """Count what is in a bar, or in one still open: trades, quotes and delivered bars.
+
+    A delivered bar is one message, however many trades it says it was made of.
+    """
+    told = dict(
+        map(tuple, store.execute("SELECT name, coalesce(sum(count), 0) FROM tallies GROUP BY name"))
     )
-    return int(in_bars + still_open)
+    if "delivered_bars" in told:
+        trades = _one(store, "SELECT coalesce(sum(trades), 0) FROM bars")
+        trades += told["delivered_bars"] - told.get("delivered_trades", 0)
+    else:  # a run that is not finished: bars of files have no trades
+        trades = _one(
+            store,
+            "SELECT coalesce(sum(iif(quality = 'observed' AND trades = 0, 1, trades)), 0) "
+            "FROM bars",
+        )
+    quotes = _one(store, "SELECT coalesce(sum(quotes), 0) FROM bars")
+    still_open = sum(told.get(f"open_{kind}", 0) for kind in ("trades", "quotes", "bars"))
+    return int(trades + quotes + still_open)
+
+
+def _unused(store: sqlite3.Connection) -> dict[str, int]:
+    """Count what was sound but found no bar: quotes before a price, bars a Clock leapt over."""
+    return _counts(
+        store,
+        "SELECT name, sum(count) FROM tallies WHERE name IN "
+        "('unpriced_quotes', 'given_up_trades', 'given_up_quotes') GROUP BY name",
+    )
 
 
 def _held_by(store: sqlite3.Connection) -> dict[str, int]:

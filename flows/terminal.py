@@ -201,7 +201,11 @@ def latency_table() -> Table:
 
 def leg(value: float | None) -> Text:
     """Return a value in [-1, 1] with its sign and colour; a leg that abstains is a dot."""
-    return Text("·", style="dim") if value is None else Text(f"{round(value, 2) + 0.0:+.2f}", style=tinted(value))
+    return (
+        Text("·", style="dim")
+        if value is None
+        else Text(f"{round(value, 2) + 0.0:+.2f}", style=tinted(value))
+    )
 
 
 def tinted(value: float) -> str:

@@ -119,6 +119,7 @@ def _csv(file: _File, names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         quote_char=None,
         encoding="utf8-lossy",
         truncate_ragged_lines=True,
+        missing_columns="insert",
     )
     # Milliseconds count wall-clock time: on a day of daylight saving too.
     local = pl.lit(file.day).str.to_datetime("%Y%m%d", time_unit="us") + pl.duration(

@@ -75,11 +75,12 @@ def refuse_seen(
     shared = sorted(set(symbols).intersection(first["symbols"])) or sorted(symbols)
     named = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if len(shared) > 3 else "")
     raise SeenData(
-        f"model '{name}' has seen this data: {named} from {_utc(first['from_ns'])} to "
-        f"{_utc(first['to_ns'])} served for {first['use']} ({first['dataset']}); evaluate on "
+        f"model '{name}' has seen this data: {named} from {utc(first['from_ns'])} to "
+        f"{utc(first['to_ns'])} served for {first['use']} ({first['dataset']}); evaluate on "
         "other dates or symbols, or pass --allow-seen to get a figure that proves nothing"
     )
 
 
-def _utc(nanoseconds: int) -> str:
+def utc(nanoseconds: int) -> str:
+    """Return a UNIX time in ns as a person reads it."""
     return datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -7,7 +7,7 @@ Clock is fanned out to every symbol's path, behind the messages that came before
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -26,7 +26,7 @@ from operators.messages import (
     Tick,
 )
 
-Keyed: TypeAlias = tuple[str, Any]
+type Keyed = tuple[str, Any]
 
 UNKNOWN_KEPT = 1000  # rejections of unknown symbols that are kept with their payload
 SKIPPED_NAMED = 50  # types that are counted by name; hostile input could invent any number
@@ -119,7 +119,7 @@ class Clocks:
         self.known = frozenset(symbols)
         self.state = ClockState()
 
-    def on(self, message: Any) -> Iterable[Keyed]:
+    def on(self, message: Any) -> Iterable[Keyed]:  # noqa: PLR0911 - one for each type
         """Return `message` under its symbol, after any Clocks that it makes due."""
         kind = type(message)
         if kind is Tick or kind is Quote:
@@ -165,17 +165,18 @@ class Clocks:
         if abs(ts_init + settings.receive_offset_ns - ts) > settings.plausible_ns:
             return []
         latest.append(ts)
-        latest.sort()
+        if len(latest) > 1 and ts < latest[-2]:
+            latest.sort()
         if len(latest) > _SUPPORT:
             del latest[0]
         if len(latest) < _SUPPORT:
             return []
-        interval = settings.interval_ns
+        seen, interval = latest[0], settings.interval_ns
         if not state.closed:
-            return self._emit(latest[0] // interval * interval)
-        until = (latest[0] - settings.lateness_ns) // interval * interval
-        if until <= state.closed:
+            return self._emit(seen // interval * interval)
+        if seen < state.closed + interval + settings.lateness_ns:
             return []
+        until = (seen - settings.lateness_ns) // interval * interval
         due: list[Keyed] = []
         for close in self._closes(state.closed, until):
             due.extend(self._emit(close))

@@ -86,9 +86,9 @@ def limit_clusters(
     movable = gross - fixed
     members = np.bincount(labels, minlength=len(labels))
     over = (members > 1) & (gross > limit) & (movable > 0.0)
-    room = np.maximum(aim - fixed, 0.0) / np.where(movable > 0.0, movable, 1.0)
-    factor = np.where(over, room, 1.0)[labels]
-    return np.where(free, target * factor, target)
+    # Divided only where it binds: elsewhere the quotient may overflow.
+    factor = np.where(over, np.maximum(aim - fixed, 0.0) / np.where(over, movable, 1.0), 1.0)
+    return np.where(free, target * factor[labels], target)
 
 
 def drawdown_rung(rung: int, drawdown: float, steps: tuple[float, ...], recovery: float) -> int:

@@ -1,12 +1,14 @@
 """Signals with their reasons: what each leg said, what each risk step did, which gate held it."""
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
 
 from operators.messages import Action, Bar, Floats, Fused, Leg, Signal
 from operators.portfolio import CostSettings
+from operators.risk_settings import RiskSettings
 from operators.sizing import CONFIRMED, EXIT, VERDICTS, Approval, direction
 
 ACTIONS = {1: Action.BUY, -1: Action.SELL, 0: Action.HOLD}
@@ -30,7 +32,7 @@ def make_signals(
     approval: Approval,
     paid: Floats,
     *,
-    band: float,
+    settings: RiskSettings,
     stopped: bool,
     config_hash: str,
     costs: CostSettings,
@@ -39,13 +41,13 @@ def make_signals(
 
     The action is the sign of the approved change. A signal is not approved if score and size
     asked for a change and a gate left it at HOLD; that gate comes first in `reasons`. `paid`
-    is what each trade cost, (symbols,); `band` is the smallest change worth trading.
+    is what each trade cost, (symbols,).
     """
     cross = fused.cross
     models = tuple(leg.model for leg in fused.legs)
     target = approval.target + 0.0  # -0.0 becomes 0.0
     moves = np.sign(target - approval.current).astype(np.int64).tolist()
-    reasons = _reasons(approval, moves, band=band, stopped=stopped)
+    reasons = _reasons(approval, moves, settings, stopped=stopped)
     legs = _legs(fused)
     steps = _steps(approval)
     rows = zip(
@@ -101,13 +103,14 @@ def make_signals(
 
 
 def _reasons(
-    approval: Approval, moves: list[int], *, band: float, stopped: bool
+    approval: Approval, moves: list[int], settings: RiskSettings, *, stopped: bool
 ) -> list[tuple[str, ...]]:
     """Name, by symbol, the gates that acted; for a HOLD the one that held it comes first."""
     size = len(moves)
     acted: list[list[str]] = [[] for _ in range(size)]
     holder: list[str | None] = [None] * size
     verdicts = approval.verdict.tolist()
+    held = (approval.current != 0.0).tolist()
     wanted = approval.wanted
     for step in approval.steps:
         name = step.name
@@ -116,7 +119,7 @@ def _reasons(
                 acted[row].append("exit_threshold" if name == "entry" else name)
         if name in {"entry", "size"}:
             continue
-        lost = (wanted != 0) & (direction(step.after, approval.current, band) != wanted)
+        lost = (wanted != 0) & (direction(step.after, approval.current, settings) != wanted)
         for row in np.flatnonzero(lost).tolist():
             holder[row] = holder[row] or name
     named: list[tuple[str, ...]] = []
@@ -129,7 +132,7 @@ def _reasons(
         elif verdict not in {CONFIRMED, EXIT}:
             first = VERDICTS[verdict]
         else:
-            first = holder[row] or "at_target"
+            first = holder[row] or ("at_target" if held[row] else "minimum_trade")
         others = (name for name in acted[row] if name not in {first, "minimum_trade"})
         named.append((first, *others))
     return named
@@ -169,9 +172,10 @@ def _at(leg: dict[str, Any], row: int) -> dict[str, Any]:
 
 def _finite(values: Floats) -> list[Any]:
     """Return an array as lists with None where it is not finite: JSON has no NaN."""
+    listed: list[Any] = values.tolist()
     if np.isfinite(values).all():
-        return values.tolist()
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+        return listed
+    return [value if math.isfinite(value) else None for value in listed]
 
 
 def _steps(approval: Approval) -> list[tuple[str, list[float], list[float], list[str]]]:

@@ -179,7 +179,7 @@ class Risk:
             fused,
             approval,
             paid,
-            band=settings.minimum_trade,
+            settings=settings,
             stopped=book.stop is not None,
             config_hash=self.config_hash,
             costs=self.costs,

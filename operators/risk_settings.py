@@ -68,8 +68,11 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     # No new positions so shortly before a session's end; at its last bar all are closed.
     session_entry_bars: int = 15
 
-    # Smaller changes are not worth their fees and would only follow noise in volatility.
-    minimum_trade: float = 0.02
+    # A change is left out when it is under 0.2 % of equity (not worth an order), or under a
+    # fifth of the position (it would only follow the noise of the volatility estimate, which
+    # over 60 bars is about a tenth).
+    minimum_trade: float = 0.002
+    rebalance: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse values that contradict one another."""
@@ -115,6 +118,7 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             "var_horizon + var_observations <= history": self.var_horizon + self.var_observations
             <= self.history,
             "minimum_trade >= 0": self.minimum_trade >= 0,
+            "0 <= rebalance < 1": 0 <= self.rebalance < 1,
         }
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:

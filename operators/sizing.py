@@ -109,10 +109,12 @@ def enter(
     )
 
 
-def direction(after: Floats, current: Floats, band: float) -> Integers:
+def direction(after: Floats, current: Floats, settings: RiskSettings) -> Integers:
     """Return the sign of a change that is worth trading; closing a position always is."""
     change = after - current
-    worth = (abs(change) >= band) | ((after == 0.0) & (current != 0.0))
+    share = settings.rebalance * np.maximum(abs(after), abs(current))
+    worth = abs(change) >= np.maximum(share, settings.minimum_trade)
+    worth |= (after == 0.0) & (current != 0.0)
     return np.where(worth, np.sign(change), 0.0).astype(np.int64)
 
 
@@ -148,7 +150,7 @@ def _wanted(fused: Fused, now: Situation, settings: RiskSettings) -> Approval:
     words = [f"volatility {each:.4g} a year" for each in volatility.tolist()]
     size = Step("size", sized, np.zeros(len(score), np.bool_), words)
 
-    wanted = direction(sized, current, settings.minimum_trade)
+    wanted = direction(sized, current, settings)
     # A strong score that lacks confidence wants a change too, unless it is on the held side.
     unsure = (verdict == UNSURE) & (score * side <= 0.0)
     wanted = np.where(unsure, np.sign(score), wanted).astype(np.int64)
@@ -227,28 +229,35 @@ def _settle(approval: Approval, now: Situation, settings: RiskSettings) -> None:
         after = np.where(now.free, 0.0, approval.target)
         approval.take("emergency_stop", after, f"stopped by {now.stopped}")
 
-    target, current = approval.target, now.current
-    small = direction(target, current, settings.minimum_trade) == 0
+    after, why = _without_small_changes(approval.target, now, settings)
+    approval.value_at_risk = _value_at_risk(after, now)
+    approval.take("minimum_trade", after, why)
+
+
+def _without_small_changes(
+    target: Floats, now: Situation, settings: RiskSettings
+) -> tuple[Floats, str]:
+    """Leave small changes out unless that breaks a limit; say which were left out.
+
+    If it does, small reductions are made after all, and if that is not enough, every change.
+    """
+    current = now.current
+    small = direction(target, current, settings) == 0
     small &= abs(current) <= settings.position_limit
-    grows = abs(target) > abs(current)
-    # What is left out must not break a limit: if it does, small reductions are made after all,
-    # and if that is not enough, every change.
+    growing = small & (abs(target) > abs(current))
     for left_out, why in (
-        (small, f"changes under {settings.minimum_trade:g} are left out"),
-        (small & grows, "small reductions are made: they keep a limit"),
-        (np.zeros_like(small), "small changes are made: they keep a limit"),
+        (small, "small changes are left out"),
+        (growing, "small reductions are made: they keep a limit"),
     ):
         kept = np.where(left_out, current, target)
-        approval.value_at_risk = _value_at_risk(kept, now)
-        if _within(kept, approval.value_at_risk, now, settings):
-            break
-    approval.take("minimum_trade", kept, why)
+        if _within(kept, now, settings):
+            return kept, why
+    return target, "small changes are made: they keep a limit"
 
 
-def _within(
-    target: Floats, worst: tuple[float, ...] | None, now: Situation, settings: RiskSettings
-) -> bool:
+def _within(target: Floats, now: Situation, settings: RiskSettings) -> bool:
     """Say whether the book keeps every limit on it as a whole."""
+    worst = _value_at_risk(target, now)
     return (
         float(abs(target).sum()) <= settings.gross_limit
         and abs(float(target.sum())) <= settings.net_limit

@@ -16,8 +16,10 @@ def horizon_returns(closes: Floats, horizon: int) -> Floats:
 
     `closes` is (rows, symbols), oldest first; a return from or to an unknown (NaN) price is 0.
     """
-    moves = closes[horizon:] / closes[:-horizon] - 1.0
-    return np.where(np.isfinite(moves), moves, 0.0)
+    moves = closes[horizon:] / closes[:-horizon]
+    moves -= 1.0
+    moves[np.isnan(moves)] = 0.0
+    return moves
 
 
 def value_at_risk(sorted_losses: Floats, level: float) -> float:

@@ -80,6 +80,8 @@ def _writing(path: Path) -> sqlite3.Connection:
         _refuse_strangers(store, path)
         store.execute("PRAGMA journal_mode = WAL")
         store.execute("PRAGMA synchronous = NORMAL")
+        # 32 MB: moving pages from the log to the file is forced to disk, so do it seldom.
+        store.execute("PRAGMA wal_autocheckpoint = 8000")
         store.execute("BEGIN IMMEDIATE")
         for table in TABLES.values():
             for statement in table.ddl.rstrip(";").split(";"):

@@ -114,8 +114,8 @@ def export_checkpoint(checkpoint: Path, data: Path, out: Path) -> Entry:
         "stands_in_for": "ProsusAI/finbert",
         "licence": "weights from MiniLM-L6 (Apache-2.0); "
         "trained on SEntFiN 1.0 (MIT) and Twitter Financial News (MIT)",
-        "seed": saved["seeds"],
-        "recipe": {"epochs": saved["epochs"], "runs_averaged": saved["averaged"]},
+        "seed": saved["recipe"]["seeds"],
+        "recipe": saved["recipe"],
         "trained_on": {each.name: _provenance(each) for each in sets},
     }
     _add_seen(entry, out, [text for each in sets for text, _ in [*each.train, *each.validation]])

@@ -64,8 +64,8 @@ def take(
         actions - 1, position, held, market.session_left[rows], market.ready[rows], rules
     )
     costs = trade_cost(granted - position, rules.fee_bps, rules.slippage_bps)
-    earned = granted * market.next_return[rows] - cost_share * costs
-    return granted, stood, earned / np.maximum(market.volatility[rows], market.volatility_floor)
+    net = granted * market.next_return[rows] - cost_share * costs
+    return granted, stood, net / market.risk[rows]
 
 
 class PositionsEnv(gymnasium.Env[Singles, np.int64]):

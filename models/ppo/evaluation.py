@@ -12,7 +12,7 @@ from models.ppo.market import Market, market_of
 from models.ppo.replay import Track, replay
 from models.ppo.rules import NEVER_CLOSES, Integers, PositionRules, trade_cost
 from models.runtime import Artefact
-from models.seen import refuse_seen
+from models.seen import refuse_seen, utc
 from models.statistics import Statistic, block_bootstrap, blocks_of, weighted_ic
 
 _DAY = 86_400_000_000_000
@@ -77,8 +77,7 @@ def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0
     return {
         "n": int(track.ready.sum()),
         "symbols": symbols,
-        "from_ns": int(stamps[0]),
-        "to_ns": int(stamps[-1]),
+        "span": f"{utc(int(stamps[0]))} to {utc(int(stamps[-1]))}",
         "blocks": kind,
         **_figures(net, blocks, per_year, seed),
         "turnover": float(traded / symbols / days),

@@ -21,7 +21,7 @@ class Lanes(VecEnv):
     """
 
     def __init__(self, market: Market, rules: PositionRules, count: int, seed: int) -> None:
-        """Begin `count` lanes; `cost_share` may be changed between steps."""
+        """Make `count` lanes; `cost_share` may be changed between steps."""
         super().__init__(count, observation_space(), action_space())
         self.market = market
         self.rules = rules

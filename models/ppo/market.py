@@ -1,7 +1,7 @@
 """The bars of many symbols laid end to end, so that one index reaches any of them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -10,7 +10,30 @@ from numpy.typing import NDArray
 
 from models.features import CLOSE, Floats, Singles
 from models.ppo.rules import NEVER_CLOSES, Flags, Integers
-from models.schema import HISTORY
+from models.schema import FEATURES, HISTORY
+
+_ENDLESS_EPISODE = 1_800  # bars
+_STILL = 1e-6  # a hundredth of a basis point: less is no movement
+_COLUMNS = (
+    "ts_close",
+    "features",
+    "volatility",
+    "session_left",
+    "ready",
+    "next_return",
+    "symbol_of",
+)
+# Features that change their sign with the direction of prices; the others stay.
+_ODD = frozenset(
+    (
+        "roc_1 roc_2 roc_5 roc_10 roc_15 roc_30 roc_60 momentum_10 rsi_14 rsi_5 stochastic_k "
+        "stochastic_d williams_r_14 cci_20 mfi_14 macd macd_signal macd_histogram "
+        "directional_index ema_distance_8 ema_distance_21 ema_distance_55 sma_distance_20 "
+        "sma_distance_60 sma_distance_120 bollinger_position obv_slope_20 bar_position "
+        "vwap_distance imbalance imbalance_mean_10"
+    ).split()
+)
+_SIGNS = np.array([-1.0 if name in _ODD else 1.0 for name in FEATURES], dtype=np.float32)
 
 
 class Series(Protocol):
@@ -38,37 +61,47 @@ class Market:
     episodes: Integers  # (episodes, 2): first and last row that are acted on
 
     @cached_property
-    def volatility_floor(self) -> float:
-        """A quarter of the median: below it a motionless minute would weigh like a crash."""
-        return float(np.median(self.volatility[self.ready])) / 4.0
+    def risk(self) -> Floats:
+        """What a return is divided by to become a reward: the volatility of one bar.
+
+        Not less than a quarter of its symbol's median: a motionless minute would otherwise
+        weigh like a crash.
+        """
+        floor = np.full(len(self.symbols), _STILL)
+        for symbol in np.unique(self.symbol_of[self.ready]):
+            moves = self.volatility[self.ready & (self.symbol_of == symbol)]
+            floor[symbol] = max(_STILL, float(np.median(moves)) / 4.0)
+        return np.maximum(self.volatility, floor[self.symbol_of])
 
 
 def market_of(
     bars: Mapping[str, Series],
     *,
-    from_ns: int | None = None,
-    to_ns: int | None = None,
-    episode_bars: int = 1_800,
+    after: int | None = None,
+    until: int | None = None,
+    skip: int = 0,
 ) -> Market:
-    """Lay the bars that close in [from_ns, to_ns] end to end, symbol by symbol.
+    """Lay the bars that close in (after, until] (ns) end to end, symbol by symbol.
 
-    An episode is what is left of one session, or `episode_bars` where trading never closes.
-    Its last row has a next bar, so that its action earns a return.
+    The first `skip` of each symbol there are not acted on: the embargo after a cut. An
+    episode is what is left of one session, or half an hour of seconds where trading never
+    closes. Its last row has a next bar, so that its action earns a return.
 
     Raises:
         ValueError: no symbol has a full window there.
     """
-    low = np.iinfo(np.int64).min if from_ns is None else from_ns
-    high = np.iinfo(np.int64).max if to_ns is None else to_ns
+    low = np.iinfo(np.int64).min if after is None else after
+    high = np.iinfo(np.int64).max if until is None else until
     symbols = tuple(sorted(bars))
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
     episodes, begin = [], 0
     for index, name in enumerate(symbols):
         part = bars[name]
-        inside = (part.ts_close >= low) & (part.ts_close <= high)
+        inside = (part.ts_close > low) & (part.ts_close <= high)
         full = (np.arange(len(inside)) >= HISTORY - 1) & np.isfinite(part.features).all(1)
         close = part.bars[inside, CLOSE]
-        ready, left = full[inside], part.session_left[inside].astype(np.int64)
+        ready = full[inside] & (np.arange(inside.sum()) >= skip)
+        left = part.session_left[inside].astype(np.int64)
         columns["ts_close"].append(part.ts_close[inside])
         columns["features"].append(np.nan_to_num(part.features[inside]))
         columns["volatility"].append(np.nan_to_num(part.volatility[inside]))
@@ -76,28 +109,49 @@ def market_of(
         columns["ready"].append(ready)
         columns["next_return"].append(np.append(close[1:] / close[:-1] - 1.0, 0.0)[: len(close)])
         columns["symbol_of"].append(np.full(len(close), index))
-        episodes.append(begin + _episodes(ready, left, episode_bars))
+        episodes.append(begin + _episodes(ready, left))
         begin += len(close)
-    found = np.concatenate(episodes) if episodes else np.empty((0, 2), np.int64)
-    if not len(found):
-        raise ValueError(f"no symbol has {HISTORY} bars before the span to act on; give more bars")
+    if not sum(map(len, episodes)):
+        raise ValueError(f"nothing to act on: no symbol has {HISTORY} bars and one more there")
     laid = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Market(symbols=symbols, episodes=found, **laid)
+    return Market(symbols=symbols, episodes=np.concatenate(episodes), **laid)
 
 
-_COLUMNS = (
-    "ts_close", "features", "volatility", "session_left", "ready", "next_return", "symbol_of"
-)
+def mirrored(market: Market) -> Market:
+    """Return the market upside down: every move, and every feature of direction, turned round.
+
+    A few weeks have a drift, and a policy that is short all day has learned those weeks.
+    Learning and choosing on both a market and its mirror leaves no drift to learn.
+    """
+    return replace(
+        market, features=market.features * _SIGNS, next_return=-market.next_return
+    )
 
 
-def _episodes(ready: Flags, session_left: Integers, length: int) -> Integers:
+def joined(markets: Sequence[Market]) -> Market:
+    """Return the markets as one, with the episodes of all."""
+    rows = np.cumsum([0, *(len(each.ts_close) for each in markets)])
+    names = np.cumsum([0, *(len(each.symbols) for each in markets)])
+    parts = {name: [getattr(each, name) for each in markets] for name in _COLUMNS}
+    parts["symbol_of"] = [
+        part + int(base) for part, base in zip(parts["symbol_of"], names[:-1], strict=True)
+    ]
+    episodes = [each.episodes + base for each, base in zip(markets, rows[:-1], strict=True)]
+    return Market(
+        symbols=tuple(name for each in markets for name in each.symbols),
+        episodes=np.concatenate(episodes),
+        **{name: np.concatenate(part) for name, part in parts.items()},
+    )
+
+
+def _episodes(ready: Flags, session_left: Integers) -> Integers:
     """Return first and last row of each run of ready rows within a session."""
     count = len(ready)
     if not ready.any():
         return np.empty((0, 2), dtype=np.int64)
     endless = session_left == NEVER_CLOSES
     opens = np.r_[True, (session_left[1:] > session_left[:-1]) & ~endless[1:]]
-    chunk = endless & (np.arange(count) % length == 0)
+    chunk = endless & (np.arange(count) % _ENDLESS_EPISODE == 0)
     starts = ready & (opens | chunk | ~np.r_[False, ready[:-1]])
     first = np.flatnonzero(starts)
     rows = np.flatnonzero(ready)

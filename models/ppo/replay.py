@@ -31,6 +31,7 @@ class Track:
     traded: Floats  # |change of position|
     earned: Floats  # position times the return to the symbol's next bar
     cost: Floats
+    reward: Floats  # as training's environment gives it: net return in units of risk
 
 
 def replay(market: Market, act: Act, rules: PositionRules) -> Track:
@@ -56,13 +57,15 @@ def replay(market: Market, act: Act, rules: PositionRules) -> Track:
         positions[time] = position
         preference[time] = probabilities[:, 2] - probabilities[:, 0]
     traded = np.abs(positions - before).astype(np.float64)
-    returns = np.where(present, market.next_return[rows], 0.0)
+    earned = positions * np.where(present, market.next_return[rows], 0.0)
+    cost = trade_cost(traded, rules.fee_bps, rules.slippage_bps)
     return Track(
         ts_close=stamps,
         ready=ready,
         preference=np.where(ready, preference, 0.0),
         position=positions,
         traded=traded,
-        earned=positions * returns,
-        cost=trade_cost(traded, rules.fee_bps, rules.slippage_bps),
+        earned=earned,
+        cost=cost,
+        reward=np.where(present, (earned - cost) / market.risk[rows], 0.0),
     )

@@ -51,6 +51,37 @@ def test_every_tick_is_accounted_for(tmp_path):
     assert made["gaps"] == 1
 
 
+def test_delivered_bar_is_one_tick_however_many_trades_it_sums_up(tmp_path):
+    path = store_messages(
+        tmp_path / "run.sqlite",
+        stored_bar(trades=0, quotes=0),
+        stored_bar(ts_close=TS + SECOND, trades=0, quotes=0, quality=BarQuality.QUIET),
+    )
+    assert summary_of(path)["ticks_in"] == 1
+
+    store_messages(
+        path,
+        stored_bar(ts_close=TS + 2 * SECOND, trades=7, quotes=1),  # a kline of seven trades
+        Tally(key="BTCUSDT", name="delivered_bars", count=2),
+        Tally(key="BTCUSDT", name="delivered_trades", count=7),
+        Tally(key="BTCUSDT", name="open_bars", count=1),
+    )
+    assert summary_of(path)["ticks_in"] == 4
+
+
+def test_sound_input_that_no_bar_could_hold_is_rejected_by_name(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            Tally(key="BTCUSDT", name="unpriced_quotes", count=2),
+            Tally(key="ETHUSDT", name="unpriced_quotes", count=3),
+            Tally(key="ETHUSDT", name="given_up_trades", count=1),
+        )
+    )
+    assert made["rejected"] == {"given_up_trades": 1, "unpriced_quotes": 5}
+    assert made["ticks_in"] == 6
+
+
 def test_unknown_symbols_count_beyond_those_kept_as_rows(tmp_path):
     made = summary_of(
         store_messages(
@@ -149,6 +180,7 @@ def test_interrupted_run_is_resumed_and_a_finished_one_starts_over(tmp_path):
     store = open_store(path)
     assert begin_run(store, SETTINGS, INPUTS, MODELS) == "fresh"
     recovery_folder(path).mkdir()
+    (recovery_folder(path) / "part-0.sqlite3").touch()
     store_messages(path, decision(signal()))
 
     assert begin_run(store, SETTINGS, INPUTS, MODELS) == "resume"
@@ -166,6 +198,7 @@ def test_interrupted_run_without_recovery_state_starts_over(tmp_path):
     store = open_store(path)
     begin_run(store, SETTINGS, INPUTS, MODELS)
     store_messages(path, decision(signal()))
+    recovery_folder(path).mkdir()  # killed before anything was in it
 
     assert begin_run(store, SETTINGS, INPUTS, MODELS) == "fresh"
     assert summarise(store)["signals"] == {}

@@ -1,4 +1,5 @@
 import re
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -56,10 +57,9 @@ def headline(text, tone=0.5):
 
 
 def shown(view, width=80, height=40):
-    console = Console(width=width, height=height, record=True, file=open("/dev/null", "w"))  # noqa: SIM115,PTH123
-    with console.file:
-        view.console = console
-        console.print(view.render())
+    console = Console(width=width, height=height, record=True, file=StringIO())
+    view.console = console
+    console.print(view.render())
     return console.export_text()
 
 
@@ -219,13 +219,13 @@ SUMMARY = {
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_summary_fits_and_says_everything(width):
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115,PTH123
-    with console.file:
-        print_summary(SUMMARY, console)
+    console = Console(width=width, record=True, file=StringIO())
+    print_summary(SUMMARY, console)
     text = console.export_text()
 
     assert max(len(line) for line in text.splitlines()) <= width
     flat = " ".join(text.split())
     for words in ("166,351", "39 duplicate", "12 (0.007%)", "1,200 observed, 3 quiet", "10 BUY",
-                  "600 score, 280", "forecast 0.41", "51.2%", "+0.020%", "61.2 s", "fusion"):  # fmt: skip
+                  "600 score, 280", "forecast 0.41", "51.2%", "+0.020%", "61.2 s",
+                  "fusion"):  # fmt: skip
         assert words in flat

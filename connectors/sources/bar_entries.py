@@ -1,0 +1,129 @@
+"""Turn bar files into log entries, with the Clocks that close their bars."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from connectors.sources.entries import Entry, Progress, rejected
+from models.bar_files import BarFileError, Label, read_bars_checked
+from models.calendars import DAY, Calendar
+from operators.errors import InputError
+from operators.messages import Clock, Reason
+
+_YEAR = 366 * DAY
+_STEP = 512  # bars between two reports of progress
+
+
+class _Bar(msgspec.Struct, gc=False, omit_defaults=True):
+    symbol: str
+    interval: int
+    ts_close: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    spread: float | None = None
+    imbalance: float | None = None
+
+
+def read_bar_entries(
+    paths: Sequence[Path],
+    progress: Progress,
+    *,
+    interval: int,
+    calendar: Calendar,
+    tz: str | None = None,
+    label: Label = "close",
+) -> Iterator[Entry]:
+    """Yield the bars of all `paths` by close and symbol, a Clock behind those of each close.
+
+    A boundary in session at which no bar closes has its Clock too, from the first bar to the
+    last, unless its whole session is without bars. Rows that are no bars come as rejected
+    entries before the first. Raises InputError where a path holds no bars.
+    """
+    frames = []
+    for place, path in enumerate(paths):
+        try:
+            frame, bad = read_bars_checked(path, tz=tz, label=label, interval=interval)
+        except BarFileError as error:
+            raise InputError(str(error)) from error
+        for row in bad:
+            text = f"line {row.line}: {row.text}"
+            yield rejected(0, str(path), text.encode(), Reason(row.why))
+        frames.append(frame.with_columns(path=pl.lit(place)))
+    bars = pl.concat(frames).sort("ts_close", "symbol", "path")
+    lone = _lone(bars["ts_close"])
+    for bar in bars.filter(pl.col("ts_close").is_in(lone)).iter_rows(named=True):
+        yield rejected(0, str(paths[bar["path"]]), msgspec.json.encode(bar), Reason.BAD_VALUE)
+    bars = bars.filter(~pl.col("ts_close").is_in(lone))
+    if bars.is_empty():
+        return
+    files = [file for path in paths for file in bar_files(path)]
+    size, given, count = sum(file.stat().st_size for file in files), 0, 0
+    for entry in _with_clocks(bars, [str(path) for path in paths], interval, calendar):
+        yield entry
+        count += entry[2] == "bar"
+        if count % _STEP == 0 or count == bars.height:
+            progress.done += size * count // bars.height - given
+            given = size * count // bars.height
+
+
+def bar_files(path: Path) -> list[Path]:
+    """Return the files that the bars of `path` may come from."""
+    return [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+
+
+def _with_clocks(
+    bars: pl.DataFrame, names: list[str], interval: int, calendar: Calendar
+) -> Iterator[Entry]:
+    encode = msgspec.json.Encoder().encode
+    boundaries = iter(_boundaries(bars["ts_close"], interval, calendar))
+    boundary = next(boundaries, None)
+    columns = ("symbol", "ts_close", "open", "high", "low", "close", "volume", "spread",
+               "imbalance", "path")  # fmt: skip
+    for symbol, close, *numbers, path in bars.select(columns).iter_rows():
+        while boundary is not None and boundary < close:
+            yield _clock(boundary, names[0])
+            boundary = next(boundaries, None)
+        bar = _Bar(symbol, interval, close, *numbers)
+        yield (close, names[path], "bar", close, encode(bar), None)
+    while boundary is not None:
+        yield _clock(boundary, names[0])
+        boundary = next(boundaries, None)
+
+
+def _clock(at: int, name: str) -> Entry:
+    return (at, name, "clock", at, msgspec.json.encode(Clock(ts_event=at)), None)
+
+
+def _boundaries(closes: pl.Series, interval: int, calendar: Calendar) -> list[int]:
+    """Return the closes that have a Clock: the grid of every session that holds a bar."""
+    distinct = closes.unique().sort().to_list()
+    held = {}
+    for close in distinct:
+        session = calendar.session_of(close, interval)
+        if session is not None and close % interval == 0:
+            held[session.opens] = session
+    first, last = distinct[0], distinct[-1]
+    grid: list[int] = []
+    for session in held.values():
+        begin = max(session.opens, first - 1)
+        grid += calendar.grid(begin, min(session.closes + interval - 1, last), interval)
+    return grid
+
+
+def _lone(closes: pl.Series) -> list[int]:
+    """Return closes of a year away from all others, if at most two bars stand there.
+
+    One row with a wrong year would else make a session of its own, and Clocks up to it.
+    """
+    counts = closes.value_counts().sort("ts_close")
+    islands = counts.with_columns(
+        island=(pl.col("ts_close").diff() > _YEAR).fill_null(value=False).cum_sum()
+    ).with_columns(bars=pl.col("count").sum().over("island"))
+    if islands["bars"].max() in {None, 1, 2}:
+        return []
+    return islands.filter(pl.col("bars") <= 2)["ts_close"].to_list()

@@ -1,0 +1,142 @@
+"""Read a recording: lines of `<receive time, ns> <raw JSON>`, plain or compressed by gzip.
+
+The file is streamed in bounded pieces, whatever it holds. What cannot be used becomes a
+rejected entry and leaves no trace in the others.
+"""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from connectors.sources.entries import Entry, Progress, rejected
+from operators.errors import InputError
+from operators.leap import LEAP, LeapGuard
+from operators.messages import Reason
+
+MAX_LINE = 1 << 20
+_PIECE = 1 << 16
+_OUTPUT = 1 << 18  # decompressed bytes at once: a gzip bomb costs time, not memory
+_MAX_TIME = 2**63 - 1
+GZIP = b"\x1f\x8b"
+
+
+class _BrokenGzip(Exception):  # noqa: N818 - never leaves this module
+    pass
+
+
+def read_recording(path: Path, progress: Progress | None = None) -> Iterator[Entry]:
+    """Yield the entries of one recording in the order of its lines.
+
+    A line without a receive time is UNREADABLE, one over 1 MiB TOO_LONG. A receive time that
+    leaps by more than a minute, either way, holds only if three lines agree on it, else it
+    is BAD_RECEIVE_TIME. A broken gzip file gives its whole lines up to the damage and one
+    UNREADABLE entry. Raises InputError if the file cannot be opened.
+    """
+    name = str(path)
+    guard: LeapGuard[Entry] = LeapGuard()
+    current: int | None = None
+    key = 0
+    for line in read_lines(path, progress):
+        if isinstance(line, str):
+            yield rejected(key, name, line.encode(), Reason.UNREADABLE)
+            continue
+        if len(line) > MAX_LINE:
+            yield rejected(key, name, line, Reason.TOO_LONG)
+            continue
+        head, _, payload = line.partition(b" ")
+        # A digit is ASCII here; int() alone would take "1_0" and "+1" too.
+        if not head.isdigit() or len(head) > 19 or (time := int(head)) > _MAX_TIME:
+            yield rejected(key, name, line, Reason.UNREADABLE)
+            continue
+        if current is not None and -LEAP <= time - current <= LEAP and not guard.doubts:
+            current = guard.current = time  # as the guard does, without the call
+            key = max(key, time)
+            yield (key, name, "binance", time, payload, None)
+            continue
+        for entry, holds in guard.push(time, (0, name, "binance", time, payload, None)):
+            key = max(key, entry[3]) if holds else key
+            yield _resolved(entry, key, holds)
+        current = guard.current
+    for entry, holds in guard.end():
+        key = max(key, entry[3]) if holds else key
+        yield _resolved(entry, key, holds)
+
+
+def _resolved(entry: Entry, key: int, holds: bool) -> Entry:
+    if holds:
+        return (key, *entry[1:])
+    return rejected(key, entry[1], b"%d %b" % (entry[3], entry[4]), Reason.BAD_RECEIVE_TIME)
+
+
+def read_lines(path: Path, progress: Progress | None = None) -> Iterator[bytes | str]:
+    r"""Yield the lines of a file without their end, and a sentence where gzip data breaks off.
+
+    Of a line over `MAX_LINE` only the beginning is yielded, still longer than `MAX_LINE`.
+    """
+    tail = b""
+    skipping = False  # the rest of a line that was too long
+    try:
+        for piece in _pieces(path, progress):
+            lines = piece.split(b"\n")
+            if skipping:
+                if len(lines) == 1:
+                    continue
+                del lines[0]
+                skipping = False
+            else:
+                lines[0] = tail + lines[0]
+            tail = lines.pop()
+            yield from lines
+            if len(tail) > MAX_LINE:
+                yield tail
+                tail, skipping = b"", True
+    except _BrokenGzip as error:
+        yield f"{path.name}: {error} ({len(tail)} bytes of an unfinished line dropped)"
+        return
+    if tail:
+        yield tail
+
+
+def _pieces(path: Path, progress: Progress | None) -> Iterator[bytes]:
+    """Yield the file's content, decompressed, in pieces of bounded size."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    with file:
+        compressed = path.suffix == ".gz" or file.peek(2)[:2] == GZIP
+        gzip = zlib.decompressobj(wbits=31)
+        fresh = True  # no byte of the current gzip member has been read
+        while piece := file.read(_PIECE):
+            if progress is not None:
+                progress.done += len(piece)
+            if not compressed:
+                yield piece
+                continue
+            while piece:
+                before = gzip.copy()
+                try:
+                    out = gzip.decompress(piece, _OUTPUT)
+                except zlib.error as error:
+                    yield _salvage(before, piece)
+                    raise _BrokenGzip(f"damaged gzip data: {error}") from error
+                fresh = False
+                yield out
+                piece = gzip.unconsumed_tail
+                if gzip.eof:  # members may follow one another, and zeros may pad the end
+                    piece = gzip.unused_data.lstrip(b"\0")
+                    gzip, fresh = zlib.decompressobj(wbits=31), True
+        if compressed and (not fresh or file.tell() == 0):
+            yield gzip.flush()
+            raise _BrokenGzip("the gzip data end too early")
+
+
+def _salvage(gzip: "zlib._Decompress", piece: bytes) -> bytes:
+    """Return what can be decompressed of a piece, byte by byte up to the damage."""
+    out = bytearray()
+    try:
+        for place in range(len(piece)):
+            out += gzip.decompress(piece[place : place + 1])
+    except zlib.error:
+        pass
+    return bytes(out)

@@ -1,0 +1,258 @@
+"""The `nextgen` command. Everything heavy is imported when its command runs.
+
+Exit codes: 0 done, 1 a check failed (`explain` differs, `doctor` found something), 2 it could
+not be done (one sentence on standard error says why), 130 interrupted.
+"""
+
+# ruff: noqa: PLC0415 - so that help and errors of usage come at once
+
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from operators.errors import EngineError
+
+# Errors that are sentences for people, by the module that defines them. A module that was
+# not imported has raised nothing.
+_SENTENCES = (
+    ("models.runtime", "ModelError"),
+    ("models.bar_files", "BarFileError"),
+    ("models.seen", "SeenData"),
+    ("models.finbert.evaluation", "SeenData"),
+)
+
+
+class _Commands(TyperGroup):
+    """Turn what can go wrong in use into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            typer.echo(f"nextgen: {sentence}", err=True)
+            raise typer.Exit(2) from error
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """Return the sentence of an expected error, also one that Bytewax wrapped, else None."""
+    expected = (
+        EngineError,
+        *(getattr(sys.modules[name], kind) for name, kind in _SENTENCES if name in sys.modules),
+    )
+    for each in _chain(error):
+        if isinstance(each, expected):
+            return str(each)
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        yield current
+        seen.add(id(current))
+        current = current.__cause__
+
+
+class Leg(StrEnum):
+    """What can be evaluated."""
+
+    FORECAST = "forecast"
+    POLICY = "policy"
+    SENTIMENT = "sentiment"
+
+
+class BarLabel(StrEnum):
+    """What a bar's time says."""
+
+    CLOSE = "close"
+    START = "start"
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Real-time AI trading engine: ticks in, risk-checked and explained signals out.",
+)
+
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="A file made by replay or demo.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No live view.")]
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0.0 < speed < float("inf"):
+        raise typer.BadParameter(f"expected 'max' or a number above 0, found '{text}'")
+    return speed
+
+
+def _symbols(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    symbols = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not symbols:
+        raise typer.BadParameter("expected symbols as in BTCUSDT,ETHUSDT, or all")
+    return symbols
+
+
+@app.command()
+def demo(
+    speed: Annotated[
+        str, typer.Option(help="Times real time after the warm-up, or max.", metavar="max|N")
+    ] = "10",
+    headline: Annotated[
+        list[str] | None, typer.Option(help="Throw in a headline of your own; may be repeated.")
+    ] = None,
+    store: Annotated[Path, typer.Option(help="Where to keep the run; replaced.")] = Path(
+        "runs/demo.sqlite"
+    ),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Replay the shipped recording through the whole engine, live on the screen."""
+    from flows.commands_run import run_demo
+
+    run_demo(_speed(speed), tuple(headline or ()), store, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def replay(  # noqa: PLR0917 - typer reads options from parameters
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Recordings or bars.")],
+    profile: Annotated[str, typer.Option(help="A shipped profile, or a path to a .toml file.")],
+    store: Annotated[Path, typer.Option(help="Where to keep the run; resumed if it stopped.")],
+    speed: Annotated[
+        str, typer.Option(help="As fast as possible, or times real time.", metavar="max|N")
+    ] = "max",
+    symbols: Annotated[
+        str | None,
+        typer.Option(help="The universe; all: every symbol found in it.", metavar="A,B|all"),
+    ] = None,
+    headlines: Annotated[
+        list[Path] | None, typer.Option(help="Headlines as JSON lines; may be repeated.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Bytewax workers.")] = 1,
+    dead_letters: Annotated[
+        Path | None, typer.Option(help="Write rejected input to this file, too.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace whatever run the store holds.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Replay recorded ticks, bars and headlines; a stopped run goes on where it was."""
+    from flows.commands_run import Request, run_replay_command
+
+    request = Request(
+        paths=tuple(paths),
+        headlines=tuple(headlines or ()),
+        profile=profile,
+        symbols=_symbols(symbols),
+        store=store,
+        speed=_speed(speed),
+        workers=workers,
+        dead_letters=dead_letters,
+        overwrite=overwrite,
+    )
+    run_replay_command(request, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def digest(store: Store) -> None:
+    """Print the SHA-256 over all signals of a store: equal digests, equal runs."""
+    from flows.commands_inspect import print_digest
+
+    print_digest(store)
+
+
+@app.command()
+def summary(store: Store, as_json: Json = False) -> None:
+    """Print the summary of a stored run again."""
+    from flows.commands_inspect import print_stored_summary
+
+    print_stored_summary(store, as_json=as_json)
+
+
+@app.command()
+def explain(
+    store: Store,
+    signal_id: Annotated[str, typer.Argument(metavar="SIGNAL_ID", help="Or its first digits.")],
+    as_json: Json = False,
+) -> None:
+    """Show why a signal was given, and decide it again from what is stored."""
+    from flows.commands_explain import print_explanation
+
+    if not print_explanation(store, signal_id, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(  # noqa: PLR0917 - as above
+    leg: Annotated[Leg, typer.Argument(help="What to evaluate.")],
+    data: Annotated[Path, typer.Option(help="Bars, or a CSV of text and label for sentiment.")],
+    model: Annotated[str | None, typer.Option(help="A model of the manifest, by name.")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Bar interval, 1s or 1m; default what the bars show.")
+    ] = None,
+    tz: Annotated[
+        str | None, typer.Option(help="Zone of times without one; default America/New_York.")
+    ] = None,
+    label: Annotated[BarLabel, typer.Option(help="What a bar's time says.")] = BarLabel.CLOSE,
+    calendar: Annotated[
+        str | None, typer.Option(help="24/7 or a market code; default what the bars show.")
+    ] = None,
+    symbols: Annotated[str | None, typer.Option(help="Only these.", metavar="A,B")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep computed features here.")] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Also data the model was made from.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on data it has not seen, beside its baselines."""
+    from flows.commands_evaluate import BarOptions, print_evaluation
+
+    options = BarOptions(interval, tz, label.value, calendar, _symbols(symbols), cache)
+    print_evaluation(leg.value, data, model, options, allow_seen=allow_seen, as_json=as_json)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the trained models: hash, interval, what they were trained on, how good they are."""
+    from flows.commands_models import print_models
+
+    print_models(as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check Python, packages, models, SQLite, clock and disk; exit code 1 if any is wrong."""
+    from flows.doctor import print_checks
+
+    if not print_checks(as_json=as_json):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

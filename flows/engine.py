@@ -1,0 +1,139 @@
+"""Run the engine over recorded inputs in one process: universe, store, recovery, stopping."""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import msgspec
+from bytewax.outputs import Sink
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.run import cli_main
+
+from connectors.sinks.dead_letters import DeadLetters
+from connectors.sinks.sqlite import SqliteSink
+from connectors.sinks.store import open_store
+from connectors.sources.replay import Progress, ReplayInputs, ReplaySource, symbols_in
+from connectors.sources.stopping import install_stop_signals
+from flows.board import Board, ViewSink
+from flows.models import load_models
+from flows.runs import begin_run, describe_inputs, end_run, recovery_folder, run_id
+from flows.settings import Settings
+from flows.signals import build
+from operators import metrics
+from operators.errors import InputError
+
+# State is snapshot, and output made durable, once in this time: what a crash repeats.
+EPOCH = timedelta(seconds=2)
+ALL = ("all",)
+
+
+def run_replay(
+    settings: Settings,
+    paths: Sequence[Path],
+    store: Path,
+    *,
+    headlines: Sequence[Path] = (),
+    speed: float | None = None,
+    workers: int = 1,
+    board: Board | None = None,
+    fast_until: int | None = None,
+    dead_letters: Path | None = None,
+    overwrite: bool = False,
+) -> bool:
+    """Replay `paths` into `store`; return whether the inputs were used up.
+
+    SIGTERM and SIGINT end it in order; the same call goes on from there, as it does after a
+    crash. `speed` is a multiple of real time, None as fast as possible. `board` watches.
+
+    Raises:
+        EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
+    """
+    inputs, settings = inputs_for(settings, [*paths, *headlines])
+    models = load_models(settings)
+    with closing(open_store(store)) as run:
+        described = describe_inputs([*paths, *headlines])
+        begin_run(run, settings, described, models.identities, overwrite=overwrite)
+        recovery = recovery_folder(store)
+        if not recovery.is_dir():
+            recovery.mkdir(parents=True)
+            init_db_dir(recovery, 1)
+
+        stop = Event()
+        install_stop_signals(stop)
+        source = ReplaySource(
+            inputs,
+            speed=speed,
+            fast_until=fast_until,
+            stop=stop,
+            on_progress=None if board is None else _progress_of(board),
+        )
+        sinks = sinks_for(store)
+        if board is not None:
+            sinks.append(("view", ViewSink(board)))
+        if dead_letters is not None:
+            sinks.append(("dead_letters", DeadLetters(dead_letters, run_id(run))))
+        metrics.reset()
+        begin = time.monotonic()
+        cli_main(
+            build(settings, models, source, sinks),
+            workers_per_process=workers,
+            epoch_interval=EPOCH,
+            recovery_config=RecoveryConfig(str(recovery)),
+        )
+        finished = not stop.is_set()
+        end_run(
+            run, finished=finished, seconds=time.monotonic() - begin, timers=metrics.timers()
+        )
+    return finished
+
+
+def inputs_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplayInputs, Settings]:
+    """Open the inputs, and settle the universe: the profile's, or every symbol found.
+
+    Raises:
+        InputError: an input is absent or unknown, or no symbol is found in them.
+    """
+    group = settings.group
+    inputs = ReplayInputs(
+        paths,
+        tz=settings.inputs.tz,
+        label=settings.inputs.label,
+        interval=group.interval_ns,
+        calendar=group.calendar,
+    )
+    if group.symbols and group.symbols != ALL:
+        return inputs, settings
+    found = symbols_in(inputs)
+    if not found:
+        raise InputError(f"no symbol is traded, quoted or barred in {', '.join(map(str, paths))}")
+    return inputs, msgspec.structs.replace(
+        settings, group=msgspec.structs.replace(group, symbols=found)
+    )
+
+
+def source_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplaySource, Settings]:
+    """Return a source that replays as fast as possible until SIGTERM, and settled settings."""
+    inputs, settings = inputs_for(settings, paths)
+    stop = Event()
+    install_stop_signals(stop)
+    return ReplaySource(inputs, stop=stop), settings
+
+
+def sinks_for(store: Path | None) -> list[tuple[str, Sink[Any]]]:
+    """Return the sinks of a run by step id."""
+    return [] if store is None else [("store", SqliteSink(store))]
+
+
+def _progress_of(board: Board) -> Any:
+    share = [0.0]
+    board.progress = lambda: share[0]
+
+    def update(progress: Progress) -> None:
+        if progress.total:
+            share[0] = progress.done / progress.total
+
+    return update

@@ -1,0 +1,328 @@
+"""Train the policy of one interval, from stored bars to a verified artefact.
+
+    python -m models.ppo.train --interval 1m --data DIR --cache DIR
+
+Reads top to bottom: markets by time, PPO with costs that rise from nothing to the whole,
+choice on validation, export, manifest. The splits are the forecast's: its fitting sessions
+train the policy, its tuning and calibration sessions choose it, its test sessions measure it.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+
+from models import datasets, seen, statistics
+from models.datasets import SymbolBars
+from models.exporting import write_entry
+from models.features import Floats, Singles
+from models.lstm_transformer.samples import HORIZONS, INTERVALS, SOURCES, Source, nanoseconds
+from models.ppo.actor import INPUT, OUTPUT, Actor
+from models.ppo.evaluation import measure, paired
+from models.ppo.export import OPSET, TOLERANCE, export
+from models.ppo.lanes import Lanes
+from models.ppo.market import Market, joined, market_of, mirrored
+from models.ppo.network import (
+    LAYERS,
+    PolicyGraph,
+    graph_of,
+    policy_arguments,
+    standardisation,
+    torch_probabilities,
+)
+from models.ppo.replay import Track, replay
+from models.ppo.rules import POSITIONS, Flags, Integers, PositionRules, observe, rules_for
+from models.runtime import Artefact, sha256_of
+from models.schema import FEATURES, SCHEMA_HASH, WINDOW
+
+USES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training is made of; chosen on the validation split."""
+
+    steps: int = 12_000_000
+    lanes: int = 256
+    rollout: int = 128  # steps of each lane between two updates
+    batch: int = 8_192  # large: a bar's reward is nearly all noise
+    epochs: int = 4
+    rate: float = 3e-4
+    gamma: float = 0.95  # looks about 20 bars ahead
+    gae_lambda: float = 0.9
+    entropy: float = 0.01
+    clip: float = 0.2
+    # With full costs from the start the policy learns to sit flat before it has learned any
+    # direction: they are nothing until `free` of the steps, whole from `full` on.
+    free: float = 0.3
+    full: float = 0.5
+    checks: int = 8  # looks at the validation split once costs are whole
+
+
+@dataclass
+class Splits:
+    """The bars of each source, and the market that each split makes of them."""
+
+    bars: dict[str, dict[str, SymbolBars]] = field(default_factory=dict)  # by source
+    markets: dict[str, dict[str, Market]] = field(default_factory=dict)  # by use, by source
+    spans: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def assemble(interval: str, data: Path, cache: Path | None) -> Splits:
+    """Read every source of `interval` below `data` and cut it where the forecast cuts it."""
+    splits = Splits(markets={use: {} for use in USES})
+    for source in SOURCES[interval]:
+        path = data / source.path
+        bars = datasets.load(
+            path,
+            interval_ns=INTERVALS[interval],
+            tz=source.tz,
+            label=source.label,
+            calendar=source.calendar,
+            cache=cache,
+        )
+        for file in [path] if path.is_file() else sorted(path.rglob("*.zip")):
+            splits.files[str(file.relative_to(data))] = sha256_of(file)
+        splits.bars[source.name] = bars
+        for use, (after, until) in _edges(source).items():
+            # After a cut a window and a horizon are left out, as for the forecast.
+            skip = 0 if use == "train" else WINDOW + HORIZONS[interval]
+            market = market_of(bars, after=after, until=until, skip=skip)
+            splits.markets[use][source.name] = market
+            splits.spans.append(_span(source.name, market, use))
+    return splits
+
+
+def _edges(source: Source) -> dict[str, tuple[int, int]]:
+    tune, _, test = (nanoseconds(cut) for cut in source.cuts)
+    return dict(zip(USES, ((0, tune), (tune, test), (test, nanoseconds(source.until))), strict=True))
+
+
+def _span(name: str, market: Market, use: str) -> dict[str, Any]:
+    acted = market.ts_close[market.ready]
+    named = [market.symbols[code] for code in np.unique(market.symbol_of[market.ready])]
+    line = seen.span(name, named, int(acted.min()), int(acted.max()), use)
+    return line | {"rows": len(acted), "episodes": len(market.episodes)}
+
+
+def learn(
+    market: Market, choosing: list[Market], rules: PositionRules, recipe: Recipe, seed: int
+) -> tuple[PolicyGraph, list[dict[str, float]]]:
+    """Train by PPO; return the graph that earned most on validation, and the history."""
+    lanes = Lanes(market, rules, recipe.lanes, seed)
+    mean, scale = standardisation(market.features[market.ready])
+    model = PPO(
+        "MlpPolicy",
+        lanes,
+        n_steps=recipe.rollout,
+        batch_size=recipe.batch,
+        n_epochs=recipe.epochs,
+        learning_rate=recipe.rate,
+        gamma=recipe.gamma,
+        gae_lambda=recipe.gae_lambda,
+        ent_coef=recipe.entropy,
+        clip_range=recipe.clip,
+        policy_kwargs=policy_arguments(mean, scale),
+        seed=seed,
+        device="cpu",
+    )
+    best, chosen, history = -np.inf, graph_of(model), []
+    ahead = int(recipe.steps * recipe.full)
+    stops = [
+        *np.linspace(0, ahead, 9)[1:].tolist(),
+        *np.linspace(ahead, recipe.steps, recipe.checks + 1)[1:].tolist(),
+    ]
+    for stop in stops:
+        share = (model.num_timesteps / recipe.steps - recipe.free) / (recipe.full - recipe.free)
+        lanes.cost_share = float(np.clip(share, 0.0, 1.0))
+        model.learn(max(1, int(stop) - model.num_timesteps), reset_num_timesteps=False)
+        graph = graph_of(model)
+        found = score(graph, choosing, rules)
+        history.append({"steps": model.num_timesteps, "cost_share": lanes.cost_share, **found})
+        print("  " + json.dumps(history[-1]), flush=True)
+        if stop > ahead and found["reward"] > best:
+            best, chosen = found["reward"], graph
+    return chosen, history
+
+
+def score(
+    graph: PolicyGraph, markets: list[Market], rules: PositionRules
+) -> dict[str, float]:
+    """Return the mean reward of a bar after costs, and what a traded unit earned before."""
+    tracks = [replay(market, _act(graph), rules) for market in markets]
+    traded = sum(float(track.traded.sum()) for track in tracks)
+    bars = sum(int(track.ready.sum()) for track in tracks)
+    return {
+        "reward": sum(float(track.reward.sum()) for track in tracks) / bars,
+        "edge_bps": sum(float(track.earned.sum()) for track in tracks) / max(traded, 1.0) * 1e4,
+        "turnover": traded / bars,
+    }
+
+
+def _act(graph: PolicyGraph) -> Any:
+    def act(features: Singles, position: Integers, held: Integers, ready: Flags) -> Floats:  # noqa: ARG001
+        return torch_probabilities(graph, observe(features[:, -1], position, held)).astype(float)
+
+    return act
+
+
+def train(
+    interval: str, data: Path, out: Path, cache: Path | None, seed: int, recipe: Recipe
+) -> None:
+    """Train the policy of `interval` and put it into the folder `out`."""
+    begun = perf_counter()
+    torch.set_num_threads(2)
+    rules, name = rules_for(INTERVALS[interval]), f"policy_{interval}"
+    splits = assemble(interval, data, cache)
+    print(json.dumps([{**span, "symbols": len(span["symbols"])} for span in splits.spans]))
+    once = joined(list(splits.markets["train"].values()))
+    validation = list(splits.markets["validation"].values())
+    choosing = [*validation, *(mirrored(market) for market in validation)]
+    graph, history = learn(joined([once, mirrored(once)]), choosing, rules, recipe, seed)
+
+    real = _observations(validation)
+    difference = export(graph, out, name, real)
+    entry: dict[str, Any] = {
+        "kind": "policy",
+        "file": f"{name}.onnx",
+        "extra_files": [f"{name}.pt"],
+        "state": f"{name}.pt",
+        "opset": OPSET,
+        "inputs": {INPUT: ["symbols", len(FEATURES) + 2]},
+        "outputs": {OUTPUT: ["symbols", len(POSITIONS)]},
+        "layers": list(LAYERS),
+        "schema_hash": SCHEMA_HASH,
+        "interval_ns": INTERVALS[interval],
+        "horizon_bars": HORIZONS[interval],
+        "calendar": SOURCES[interval][0].calendar,
+        "rules": _plain(rules),
+        "tolerance": TOLERANCE,
+        "parity": difference,
+        "seen": [_line(span) for span in splits.spans if span["use"] != "test"],
+        "trained_on": {
+            "files": splits.files,
+            "splits": splits.spans,
+            "seed": seed,
+            "recipe": asdict(recipe),
+            "history": history,
+            "seconds": round(perf_counter() - begun),
+        },
+        "licence": "MIT; trained on data named in the model card",
+    }
+    entry |= validation_of(out, name, entry, splits, rules)
+    write_entry(out, name, entry)
+    print(f"{name}: {perf_counter() - begun:.0f} s", json.dumps(entry["metrics"], indent=1))
+
+
+def validation_of(
+    out: Path, name: str, entry: dict[str, Any], splits: Splits, rules: PositionRules
+) -> dict[str, Any]:
+    """Return centre, ranks, skill and metrics, from the exported graph itself.
+
+    Centre and ranks come from the validation split, skill and metrics from the test split,
+    which nothing else has touched.
+    """
+    blank = {"centre": 0.0, "ranks": [0.0, 1.0], "sha256": "unset"}
+    actor = Actor(Artefact(name, entry | blank, out))
+    tracks = {
+        use: {
+            source: replay(market, actor.act, rules)
+            for source, market in splits.markets[use].items()
+        }
+        for use in ("validation", "test")
+    }
+    preference = np.concatenate([t.preference[t.ready] for t in tracks["validation"].values()])
+    centre = float(np.median(preference))
+    magnitudes = np.abs(preference - centre)
+    ranks = np.quantile(magnitudes, np.linspace(0.0, 1.0, 101)).tolist()
+
+    actor = Actor(Artefact(name, entry | {"centre": centre, "ranks": ranks, "sha256": "unset"}, out))
+    horizon = int(entry["horizon_bars"])
+    pairs = {
+        use: [
+            paired(splits.bars[source], track, actor, horizon)
+            for source, track in tracks[use].items()
+        ]
+        for use in tracks
+    }
+    found = {use: _information(parts) for use, parts in pairs.items()}
+    return {
+        "centre": centre,
+        "ranks": ranks,
+        "skill": _skill(found["test"], sum(len(part[0]) for part in pairs["test"])),
+        "metrics": {
+            use: {
+                "ic": found[use],
+                **{
+                    source: _figures(splits.markets[use][source], track, rules)
+                    for source, track in tracks[use].items()
+                },
+            }
+            for use in tracks
+        },
+    }
+
+
+def _information(parts: list[tuple[Floats, Floats, Integers]]) -> list[float]:
+    """Return the IC over all sources, with its interval."""
+    values, returns, stamps = (np.concatenate(column) for column in zip(*parts, strict=True))
+    blocks, _ = statistics.blocks_of(stamps)
+    return statistics.block_bootstrap(
+        statistics.weighted_ic(values, returns), blocks, draws=200
+    )
+
+
+def _skill(ic: list[float], count: int) -> dict[str, Any]:
+    estimate, low, _ = ic
+    value, how = low / 0.10, "lower 95 % bound of the test IC over 0.10"
+    if low <= 0.0:
+        value = max(estimate / 2.0, 0.002) / 0.10
+        how = "half the test IC over 0.10, at least 0.02: its interval includes 0"
+    return {"value": float(np.clip(value, 0.0, 1.0)), "ic": ic, "n": count, "how": how}
+
+
+def _figures(market: Market, track: Track, rules: PositionRules) -> dict[str, Any]:
+    return measure(market, track, rules)
+
+
+def _observations(markets: list[Market], count: int = 2_000) -> Singles:
+    """Return real observations for the parity check, every position and holding time among them."""
+    market = joined(markets)
+    rows = np.flatnonzero(market.ready)
+    rows = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+    number = np.arange(len(rows))
+    return observe(market.features[rows], number % 3 - 1, number % (2 * WINDOW))
+
+
+def _plain(rules: PositionRules) -> dict[str, Any]:
+    return {name: getattr(rules, name) for name in rules.__struct_fields__}
+
+
+def _line(span: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: span[key] for key in ("dataset", "symbols", "from_ns", "to_ns", "use")}
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--interval", choices=tuple(INTERVALS), required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the bars")
+    parser.add_argument("--out", type=Path, default=Path("onnx"))
+    parser.add_argument("--cache", type=Path, help="folder where features are kept")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    args = parser.parse_args()
+    recipe = Recipe(steps=args.steps)
+    train(args.interval, args.data, args.out, args.cache or None, args.seed, recipe)
+
+
+if __name__ == "__main__":
+    main()

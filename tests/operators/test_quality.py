@@ -1,0 +1,322 @@
+import pickle
+from math import exp
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.messages import SECOND, DeliveredBar, Gap, Quote, Reason, Rejection, Tick
+from operators.quality import Quality, rejection
+from operators.quality_memory import Memory, QualityLimits
+from tests.support import bar, clock, quote, tick
+
+LIMITS = QualityLimits()
+
+
+def trades(*prices, first_id=1, **fields):
+    return [
+        tick(price=price, trade_id=first_id + n, offset=n, **fields)
+        for n, price in enumerate(prices)
+    ]
+
+
+def run(messages, stage=None, **limits):
+    stage = stage or Quality(QualityLimits(**limits))
+    return [out for message in messages for out in stage.on(message)]
+
+
+def reasons(messages, **limits):
+    """Return what became of each message: its reason, or None."""
+    return [
+        getattr(out, "reason", None) for out in run(messages, **limits) if not isinstance(out, Gap)
+    ]
+
+
+def ids(*numbers):
+    return [tick(trade_id=n) for n in numbers]
+
+
+def updates(*numbers, **fields):
+    return [quote(update_id=n, **fields) for n in numbers]
+
+
+def test_tick_of_a_closed_bar_is_late():
+    memory = Memory(closed=2 * SECOND)
+
+    assert rejection(tick(ts_event=2 * SECOND - 1), LIMITS, memory) is Reason.LATE
+    assert rejection(tick(ts_event=2 * SECOND), LIMITS, memory) is None
+
+
+def test_stage_learns_what_is_closed_from_clock():
+    assert reasons([clock(ts_event=SECOND), tick(ts_event=SECOND - 1)]) == [None, Reason.LATE]
+
+
+def test_times_far_from_receipt_are_rejected():
+    now = 100 * SECOND
+    old = tick(ts_event=now - 6 * SECOND, ts_init=now)
+    ahead = tick(ts_event=now + 6 * SECOND, ts_init=now)
+
+    assert reasons([old, ahead]) == [Reason.STALE, Reason.FUTURE]
+    assert reasons([ahead], receive_offset_ns=5 * SECOND) == [None]
+
+
+# ------------------------------------------------------------------------------ identity
+
+
+def test_trade_id_comes_once():
+    assert reasons(ids(1, 2, 2, 3, 1)) == [None, None, Reason.DUPLICATE, None, Reason.DUPLICATE]
+
+
+def test_missing_ids_prove_a_gap():
+    [_, _, gap, _] = run(
+        [tick(trade_id=1, ts_event=1), tick(trade_id=2, ts_event=2), tick(trade_id=6, ts_event=9)]
+    )
+
+    assert gap == Gap(
+        symbol="BTCUSDT", venue="binance", first_id=3, last_id=5, ts_from=2, ts_to=9, filled=0
+    )
+
+
+def test_missing_trade_fills_its_gap_once():
+    out = run(ids(1, 2, 6, 4, 4, 3, 5, 5))
+    gaps = [m for m in out if isinstance(m, Gap)]
+
+    assert [(gap.first_id, gap.last_id, gap.filled) for gap in gaps] == [
+        (3, 5, 0),
+        (3, 5, 1),
+        (3, 5, 2),
+        (3, 5, 3),
+    ]
+    assert [m.reason for m in out if isinstance(m, Rejection)] == [Reason.DUPLICATE] * 2
+
+
+def test_ids_before_the_first_seen_are_no_gap():
+    assert [type(m) for m in run(ids(10, 11, 7, 8, 9))] == [Tick] * 5
+    assert reasons(ids(10, 11, 7, 8, 8)) == [None] * 4 + [Reason.DUPLICATE]
+
+
+def test_one_id_that_leaps_is_rejected_and_changes_nothing():
+    far = 10**12
+
+    assert reasons(ids(1, 2, 3, far, 4, 5)) == [None, None, None, Reason.BAD_ID, None, None]
+    assert not any(isinstance(m, Gap) for m in run(ids(1, 2, 3, far, 4, 5)))
+
+
+def test_third_id_in_a_row_confirms_a_leap():
+    far = 10**9
+    out = run(ids(1, 2, 3, far, far + 1, far + 2, far + 3))
+
+    assert [getattr(m, "reason", type(m)) for m in out[3:]] == [
+        Reason.BAD_ID,
+        Reason.BAD_ID,
+        Gap,
+        Tick,
+        Tick,
+    ]
+
+
+def test_rubbish_before_anything_is_known_cannot_capture_the_ids():
+    assert reasons(ids(10**15, 5, 6, 7, 8, 9, 10**15 + 1)) == [None] * 6 + [Reason.BAD_ID]
+
+
+def test_market_that_counts_anew_is_followed():
+    found = reasons(ids(10**9, 10**9 + 1, 10**9 + 2, 10**9 + 3, 1, 2, 3, 4))
+
+    assert found == [None] * 4 + [Reason.BAD_ID] * 2 + [None] * 2
+
+
+def test_sums_of_trades_already_told_are_duplicates():
+    sums = [tick(trade_id=n, venue="binance/aggregate") for n in range(3)]
+
+    assert reasons(sums) == [None] * 3
+    assert reasons([*ids(1, 2, 3), *sums]) == [None] * 3 + [Reason.DUPLICATE] * 3
+
+
+@given(st.permutations(range(12)), st.lists(st.integers(0, 11), max_size=6))
+def test_each_id_is_accepted_once_in_any_order(order, repeats):
+    out = run(ids(*order, *repeats))
+
+    assert sorted(m.trade_id for m in out if isinstance(m, Tick)) == list(range(12))
+    assert sum(isinstance(m, Rejection) for m in out) == len(repeats)
+    last = {(m.first_id, m.last_id): m for m in out if isinstance(m, Gap)}
+    assert all(gap.filled == gap.last_id - gap.first_id + 1 for gap in last.values())
+
+
+def test_quote_comes_once_and_outdated_ones_never():
+    assert reasons(updates(1, 5, 5, 9, 12, 2)) == [
+        None,
+        None,
+        Reason.DUPLICATE,
+        None,
+        None,
+        Reason.DUPLICATE,
+    ]
+
+
+def test_quotes_that_changed_places_are_both_good():
+    assert reasons(updates(1, 2, 4, 3, 5)) == [None] * 5
+
+
+def test_two_wild_update_ids_do_not_outdate_the_rest():
+    wild = 2**62
+    assert reasons(updates(1, 2, wild, wild + 1, 3, 4)) == [None] * 6
+
+
+def test_quotes_that_count_anew_are_followed_after_a_while():
+    wild = updates(2**62, 2**62 + 1, 2**62 + 2)
+    real = [quote(update_id=n, ts_event=n * SECOND) for n in range(1, 21)]
+    found = reasons([*wild, *real])
+
+    assert found[:3] == [None] * 3
+    assert found[3:13] == [Reason.DUPLICATE] * 10
+    assert found[13:] == [None] * 10
+
+
+# -------------------------------------------------------------------------------- prices
+
+
+def test_crossed_quote_is_rejected_and_a_locked_one_is_not():
+    assert reasons([quote(bid=2.0, ask=1.9), quote(bid=2.0, ask=2.0)]) == [Reason.CROSSED, None]
+
+
+def test_price_out_of_line_is_an_outlier():
+    found = reasons(trades(100, 100.1, 100, 50, 1e9, 100.1))
+
+    assert found == [None, None, None, Reason.OUTLIER, Reason.OUTLIER, None]
+
+
+def test_fifth_price_in_a_row_releases_a_real_jump():
+    found = reasons(trades(100, 100, 100, 110, 110.5, 110, 109.9, 110, 110.1))
+
+    assert found == [None] * 3 + [Reason.OUTLIER] * 4 + [None] * 2
+
+
+def test_differing_outliers_confirm_nothing():
+    found = reasons(trades(100, 100, 100, 200, 300, 400, 500, 600, 700, 100))
+
+    assert found == [None] * 3 + [Reason.OUTLIER] * 6 + [None]
+
+
+def test_outliers_between_good_prices_confirm_nothing():
+    found = reasons(trades(*[100, 200] * 8))
+
+    assert found == [None, Reason.OUTLIER] * 8
+
+
+def test_thin_market_that_swings_is_followed_after_a_while():
+    swings = [100 * exp(0.03 * (-1) ** n) for n in range(100)]
+    found = reasons(trades(100, *swings))
+
+    assert found == [None] + [Reason.OUTLIER] * 50 + [None] * 50
+
+
+def test_trade_at_a_quoted_price_is_no_outlier():
+    thin = [quote(bid=100.0, ask=130.0, update_id=1)]
+
+    assert reasons([*thin, *trades(130, 100, 130)]) == [None] * 4
+
+
+def test_quote_out_of_line_is_an_outlier():
+    good, bad = quote(), quote(bid=99.5, ask=1e9)
+
+    assert reasons([good, bad, good]) == [None, Reason.OUTLIER, None]
+    assert reasons([*trades(100), bad, good]) == [None, Reason.OUTLIER, None]
+
+
+def test_rejected_messages_leave_no_trace():
+    quality, clean = Quality(LIMITS), Quality(LIMITS)
+    for message in trades(100, 100.1, 100.2):
+        run([message], quality)
+        run([message], clean)
+    rubbish = [
+        *trades(1e9, first_id=4),
+        *trades(100, first_id=2),
+        *trades(100, first_id=10**12),
+        quote(bid=3.0, ask=2.0),
+        tick(trade_id=4, ts_event=1, ts_init=60 * SECOND),
+    ]
+    run(rubbish, quality)
+
+    assert run(trades(100.3, first_id=4), quality) == run(trades(100.3, first_id=4), clean)
+    assert pickle.dumps(quality.state) == pickle.dumps(clean.state)
+
+
+def delivered(close=100.0, ts_close=1, **fields):
+    given_bar = bar(close=close, ts_close=ts_close, **fields)
+    return DeliveredBar(
+        symbol="BTCUSDT", bar=given_bar, ts_init=ts_close * SECOND, offset=ts_close
+    )
+
+
+def test_bars_come_in_order_and_once():
+    found = reasons([delivered(ts_close=2), delivered(ts_close=2), delivered(ts_close=1)])
+
+    assert found == [None, Reason.DUPLICATE, Reason.DUPLICATE]
+
+
+def test_bar_of_a_closed_interval_is_late():
+    assert reasons([clock(ts_event=3 * SECOND), delivered(ts_close=3)])[-1] is Reason.LATE
+
+
+def test_bar_out_of_line_is_an_outlier():
+    found = reasons([delivered(100.0, 1), delivered(100.0, 2, high=1e6), delivered(101.0, 3)])
+
+    assert found == [None, Reason.OUTLIER, None]
+
+
+def test_bar_that_opens_far_away_is_released():
+    found = reasons([delivered(100.0, 1), *(delivered(50.0, n) for n in range(2, 9))])
+
+    assert found == [None] + [Reason.OUTLIER] * 4 + [None] * 3
+
+
+def test_other_messages_pass_and_the_end_says_nothing():
+    quality = Quality(LIMITS)
+    assert list(quality.on("something")) == ["something"]
+    assert list(quality.on_end()) == []
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                tick,
+                price=st.floats(1e-9, 1e12),
+                trade_id=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+                ts_event=st.integers(0, 20 * SECOND),
+                ts_init=st.just(10 * SECOND),
+            ),
+            st.builds(
+                quote,
+                bid=st.floats(1e-9, 1e12),
+                ask=st.floats(1e-9, 1e12),
+                update_id=st.integers(0, 2**63 - 1),
+                ts_event=st.just(10 * SECOND),
+            ),
+            st.builds(clock, ts_event=st.integers(0, 10 * SECOND)),
+        )
+    )
+)
+def test_any_message_is_passed_or_rejected(messages):
+    out = [m for m in run(messages) if not isinstance(m, Gap)]
+
+    assert len(out) == len(messages)
+    assert all(type(m) in (type(n), Rejection) for m, n in zip(out, messages, strict=True))
+
+
+@given(st.lists(st.sampled_from(range(12)), min_size=1), st.integers(0, 11))
+def test_state_resumes_where_it_was_frozen(picks, cut):
+    pool = [*trades(100, 101, 250, 250, 100.5), *updates(3, 1, 2), *ids(9, 10**9), quote(), clock()]
+    messages = [pool[pick] for pick in picks]
+    whole, first = Quality(LIMITS), Quality(LIMITS)
+    begun = run(messages[:cut], first)
+    second = Quality(LIMITS)
+    second.state = pickle.loads(pickle.dumps(first.state))
+
+    assert run(messages, whole) == begun + run(messages[cut:], second)
+
+
+@pytest.mark.parametrize("kind", [Tick, Quote])
+def test_trusted_messages_pass_unchanged(kind):
+    message = {Tick: tick, Quote: quote}[kind]()
+    assert list(Quality(LIMITS).on(message)) == [message]
