@@ -211,7 +211,8 @@ class Journal:
             os.close(self._file)
         first = self.next_offset - len(self._pending)
         name = f"{first:020d}-{self.epoch:010d}{SUFFIX}"
-        self._file = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        self._file = os.open(self.folder / name, flags, 0o644)
         os.write(self._file, MAGIC)
         self._size = len(MAGIC)
 

@@ -44,7 +44,7 @@ class Sequencer:
         self.settings = settings
         self.shard = shard
         self.clock = clock
-        # With no Clock yet, the first boundary after now is the first to close.
+        # With no Clock yet, time begins at the last boundary already due.
         self.closed = journal.last_clock or self._boundary()
         self._heard: dict[str, int | None] = dict.fromkeys(feeds)
         self._cut: set[str] = set()

@@ -135,7 +135,7 @@ def demo(
 
 
 @app.command()
-def replay(  # noqa: PLR0917 - typer reads options from parameters
+def replay(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Recordings or bars.")],
     profile: Annotated[str, typer.Option(help="A shipped profile, or a path to a .toml file.")],
     store: Annotated[Path, typer.Option(help="Where to keep the run; resumed if it stopped.")],
@@ -204,7 +204,7 @@ def explain(
 
 
 @app.command()
-def evaluate(  # noqa: PLR0917 - as above
+def evaluate(
     leg: Annotated[Leg, typer.Argument(help="What to evaluate.")],
     data: Annotated[Path, typer.Option(help="Bars, or a CSV of text and label for sentiment.")],
     model: Annotated[str | None, typer.Option(help="A model of the manifest, by name.")] = None,

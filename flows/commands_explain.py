@@ -96,15 +96,13 @@ def _decision(explanation: Explanation) -> Text:
 
 
 def _bars(explanation: Explanation) -> Table:
-
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("close of bar", "open", "high", "low", "close", "volume", "trades", "quality"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "close of bar" else "right")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for name in ("close of", "open", "high", "low", "close", "volume", "trades", "quality"):
+        table.add_column(name, no_wrap=True, justify="right")
     for bar in explanation.bars:
         prices = (price(each) for each in (bar.open, bar.high, bar.low, bar.close))
-        table.add_row(
-            moment(bar.ts_close)[11:], *prices, f"{bar.volume:.6g}", str(bar.trades), bar.quality
-        )
+        time_of_day = moment(bar.ts_close)[11:19]
+        table.add_row(time_of_day, *prices, f"{bar.volume:.4g}", str(bar.trades), str(bar.quality))
     return table
 
 
@@ -135,19 +133,23 @@ def _notices(explanation: Explanation) -> Table:
     return table
 
 
-def _legs(legs: dict[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("leg", "value", "certainty", "skill", "confidence", "weight"):
-        table.add_column(name, justify="left" if name == "leg" else "right", no_wrap=True)
-    table.add_column("detail")
+def _legs(legs: dict[str, dict[str, Any]]) -> RenderableType:
+    """Return what each leg said and how much it counted, then the numbers behind it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("leg", no_wrap=True)
+    for name in ("value", "certainty", "skill", "confidence", "weight"):
+        table.add_column(name, justify="right", no_wrap=True)
+    details = Table.grid(padding=(0, 2))
     for name, leg in legs.items():
-        if leg.get("abstains"):
-            table.add_row(name, "abstains", "", "", "", _number(leg["weight"]), "")
-            continue
-        figures = (leg.get(key) for key in ("value", "certainty", "skill", "confidence", "weight"))
-        detail = ", ".join(f"{key} {_number(each)}" for key, each in leg.get("detail", {}).items())
-        table.add_row(name, *(_number(each) for each in figures), detail)
-    return table
+        figures = (leg.get(key) for key in ("certainty", "skill", "confidence", "weight"))
+        said = "abstains" if leg.get("abstains") else f"{leg['value']:+.4f}"
+        table.add_row(name, said, *("" if each is None else f"{each:.4f}" for each in figures))
+        numbers = (
+            f"{key} {'unknown' if each is None else format(each, '.4g')}"
+            for key, each in leg.get("detail", {}).items()
+        )
+        details.add_row(name, ", ".join(numbers))
+    return Group(table, Text(), details)
 
 
 def _risk(steps: list[dict[str, Any]]) -> Table:
@@ -179,7 +181,3 @@ def _made_by(explanation: Explanation) -> Table:
     begin = f"the checkpoint of {moment(start)}" if start else "the beginning of the run"
     table.add_row("decided again from", begin)
     return table
-
-
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:+.4g}" if isinstance(value, float) else str(value)

@@ -90,20 +90,20 @@ def _run(request: Request, settings: Settings, title: str, *, quiet: bool, as_js
         print(json.dumps(summary))  # noqa: T201 - the output
         return
     print_summary(summary, console)
-    console.print(_next_steps(request.store, summary), style="dim", soft_wrap=True)
+    console.print(_next_steps(request, summary), style="dim", soft_wrap=True)
 
 
-def _next_steps(path: Path, summary: dict[str, Any]) -> str:
+def _next_steps(request: Request, summary: dict[str, Any]) -> str:
     """Say what a person may want to do now."""
-    if not summary["finished"]:
+    if not summary["finished"] and not request.overwrite:
         return "stopped; the same command goes on where it was"
-    with closing(open_store(path, readonly=True)) as store:
+    with closing(open_store(request.store, readonly=True)) as store:
         row = store.execute(
             "SELECT signal_id FROM signals ORDER BY action = 'HOLD', abs(score) DESC LIMIT 1"
         ).fetchone()
     if row is None:
         return f"no signal: a symbol gives its first after {HISTORY} bars"
-    return f"why a signal was given: nextgen explain {path} {row['signal_id'][:12]}"
+    return f"why a signal was given: nextgen explain {request.store} {row['signal_id'][:12]}"
 
 
 def first_receive_time(path: Path) -> int:

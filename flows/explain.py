@@ -11,7 +11,6 @@ from connectors.sinks.store import read_bars, read_notices, read_signal
 from flows.models import Models, load_models
 from flows.rebuild import rebuild
 from flows.settings import Settings
-from models import runtime
 from models.schema import FEATURES
 from operators.errors import ExplanationError
 from operators.messages import Bar, Decision, Notice, Signal
@@ -30,7 +29,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     difference: str | None
 
 
-def explain(store: sqlite3.Connection, signal_id: str, folder: Path = runtime.ONNX) -> Explanation:
+def explain(store: sqlite3.Connection, signal_id: str, folder: Path | None = None) -> Explanation:
     """Recompute `signal_id` from the store and the artefacts, and say where it differs.
 
     Raises:

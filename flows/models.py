@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.settings import Settings
+from flows.settings import Settings, models_folder
 from models import runtime
 from models.finbert.scorer import Scorer
 from models.lstm_transformer.forecaster import Forecaster
@@ -34,13 +34,16 @@ class Models:
         return sentiment.negative, sentiment.positive, sentiment.neutral
 
 
-def load_models(settings: Settings, folder: Path = runtime.ONNX) -> Models:
+def load_models(settings: Settings, folder: Path | None = None) -> Models:
     """Load the group's models, and run each once so that the first bar finds them warm.
+
+    `folder` holds the artefacts; by default NEXTGEN_MODELS, else the checkout's onnx/.
 
     Raises:
         models.runtime.ModelError: absent, altered, or made for another schema or interval.
     """
     group = settings.group
+    folder = folder or models_folder()
     forecast = runtime.load(
         group.forecast, kind="forecast", interval=group.interval_ns, folder=folder
     )

@@ -36,7 +36,7 @@ def summary_view(summary: dict[str, Any]) -> RenderableType:
     table.add_row("leg weights", _weights(summary["effective_weights"]))
     table.add_row("hit rate", _hit_rate(summary["hit_rate"]))
     table.add_row("paper P&L", _pnl(summary["pnl"]))
-    if summary["var"]["var_95"] is not None:
+    if summary["var"]["max_var_95"] is not None:
         table.add_row("value at risk", _var(summary["var"]))
     table.add_row("time", f"{summary['seconds']:,.1f} s")
     title = "Summary" if summary["finished"] else "Summary of a run that is not finished"
@@ -106,11 +106,11 @@ def _pnl(pnl: dict[str, Any]) -> str:
 
 
 def _var(var: dict[str, Any]) -> str:
-    parts = [f"95 %: {var['var_95']:.3%}, 99 %: {var['var_99']:.3%} of equity"]
+    parts = [f"at most {var['max_var_95']:.3%} (95 %), {var['max_var_99']:.3%} (99 %) of equity"]
     for level, test in (var["kupiec"] or {}).items():
         if test["observations"] and test["p_value"] is not None:
             parts.append(
-                f"Kupiec {level}: {test['exceptions']} of {test['observations']} "
-                f"beyond, p = {test['p_value']:.2f}"
+                f"{level}: {test['exceptions']} of {test['observations']} spans beyond it, "
+                f"Kupiec p = {test['p_value']:.2f}"
             )
     return "; ".join(parts)

@@ -12,14 +12,16 @@ from typing import Any
 
 import msgspec
 
+from models.bar_files import Label
 from models.calendars import CalendarError, sessions
 from models.ppo.rules import PositionRules, rules_for
+from models.runtime import ONNX
 from operators.bars import BarSettings
 from operators.clocks import ClockSettings
 from operators.errors import SettingsError
 from operators.fusion import FusionSettings
 from operators.messages import SECOND
-from operators.quality import QualityLimits
+from operators.quality_memory import QualityLimits
 from operators.portfolio import CostSettings
 from operators.risk_settings import RiskSettings
 from operators.sentiment import SentimentSettings
@@ -54,7 +56,7 @@ class InputSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How bar files without a zone or label of their own are to be read."""
 
     tz: str = "UTC"
-    label: str = "close"  # a bar's time is its "close" or its "start"
+    label: Label = "close"  # which end of the bar its time is
     files: tuple[str, ...] = ()  # what the demo replays, relative to the checkout
 
 
@@ -162,6 +164,11 @@ def _share(document: dict[str, Any], path: Path) -> None:
                 home = "[clock]" if key == "receive_offset_ns" else "[group]"
                 raise SettingsError(f"profile {path}: {part}.{key} is set in {home} for all")
             parts[part][key] = value
+
+
+def models_folder() -> Path:
+    """Return where the trained artefacts are: NEXTGEN_MODELS, else the checkout's onnx/."""
+    return Path(os.environ.get("NEXTGEN_MODELS") or ONNX)
 
 
 def from_environment() -> tuple[Settings, list[Path], Path | None]:

@@ -203,14 +203,11 @@ def _pnl(store: sqlite3.Connection) -> dict[str, Any]:
 
 
 def _var(store: sqlite3.Connection) -> dict[str, Any]:
-    """Return the last value at risk (shares of equity) and the Kupiec test beside it."""
-    last = store.execute(
-        "SELECT var_95, var_99, risk FROM portfolio ORDER BY ts_close DESC LIMIT 1"
-    ).fetchone()
-    if last is None:
-        return {"var_95": None, "var_99": None, "kupiec": None}
-    risk = msgspec.json.decode(last["risk"])
-    return {"var_95": last["var_95"], "var_99": last["var_99"], "kupiec": risk.get("kupiec")}
+    """Return the highest value at risk of the run (shares of equity) and the Kupiec test."""
+    var_95, var_99 = store.execute("SELECT max(var_95), max(var_99) FROM portfolio").fetchone()
+    last = store.execute("SELECT risk FROM portfolio ORDER BY ts_close DESC LIMIT 1").fetchone()
+    kupiec = None if last is None else msgspec.json.decode(last["risk"]).get("kupiec")
+    return {"max_var_95": var_95, "max_var_99": var_99, "kupiec": kupiec}
 
 
 def _stages(stored: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:

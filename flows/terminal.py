@@ -185,7 +185,8 @@ def latency_table() -> Table:
     """Return p50 and p99 of every stage of this process, three stages to a row."""
     cells = [
         Text.assemble(
-            (f"{name} ", "dim"), f"{timer.quantile_ms(0.5):.2g}/{timer.quantile_ms(0.99):.2g}"
+            (f"{name} ", "dim"),
+            f"{milliseconds(timer.quantile_ms(0.5))}/{milliseconds(timer.quantile_ms(0.99))}",
         )
         for name, timer in timers().items()
         if timer.count
@@ -197,6 +198,15 @@ def latency_table() -> Table:
     for begin in range(0, len(cells), 3):
         grid.add_row(*cells[begin : begin + 3])
     return grid
+
+
+def milliseconds(value: float) -> str:
+    """Return a duration with three digits at most.
+
+    >>> milliseconds(0.0013), milliseconds(0.159), milliseconds(13.0), milliseconds(1234.5)
+    ('0.001', '0.159', '13.0', '1234')
+    """
+    return f"{value:.3f}" if value < 1.0 else f"{value:.1f}" if value < 100.0 else f"{value:.0f}"
 
 
 def leg(value: float | None) -> Text:

@@ -40,6 +40,7 @@ from models.schema import FEATURES, HISTORY, LOOKBACK, SCHEMA_HASH, WINDOW
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
+QUOTE_BARS = 60  # as the bars stage's setting of that name
 ALWAYS = -1  # session_left where trading never closes
 _WORKERS = 2
 _ALONE = 20_000  # rows below which starting processes costs more than they save
@@ -195,19 +196,21 @@ def grid_bars(
     grid = np.array(closes, np.int64)
     source = np.searchsorted(stamps, grid, side="right") - 1  # the last bar not after it
     bars = raw[source]
-    quiet = stamps[source] != grid
-    bars[quiet] = quiet_rows(bars[quiet])
+    age = (grid - stamps[source]) // interval
+    quiet = age > 0
+    bars[quiet] = quiet_rows(bars[quiet], age[quiet])
     return grid, bars, [_in_session(hours, stamp, interval) for stamp in closes]
 
 
-def quiet_rows(last: Floats) -> Floats:
-    """Return the bars that follow `last`, (n, COLUMNS), in intervals without a trade."""
+def quiet_rows(last: Floats, age: Integers) -> Floats:
+    """Return the bars, (n, COLUMNS), that stand `age` bars after `last` without a trade."""
     rows = np.empty_like(last)
-    rows[:, :4] = last[:, CLOSE : CLOSE + 1]
+    rows[:, :VOLUME] = last[:, CLOSE : CLOSE + 1]
     rows[:, VOLUME] = 0.0
     rows[:, VWAP] = last[:, CLOSE]
-    rows[:, SPREAD] = last[:, SPREAD]
-    rows[:, IMBALANCE] = last[:, IMBALANCE]
+    # A quote stands until the next one, but not for ever.
+    stands = age[:, None] <= QUOTE_BARS
+    rows[:, [SPREAD, IMBALANCE]] = np.where(stands, last[:, [SPREAD, IMBALANCE]], np.nan)
     rows[:, QUIET] = 1.0
     return rows
 

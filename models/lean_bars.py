@@ -127,12 +127,13 @@ def _csv(file: _File, names: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     zone = _ZONES.get((file.kind, file.market), "UTC")
     utc = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    scale = 10_000 if file.kind == "equity" else 1
+    columns = {name: pl.col(name).cast(pl.Float64, strict=False) for name in names}
+    if file.kind == "equity":  # in 1/10,000; rounded, as polars' division is off by an ulp
+        for name in names:
+            if name.endswith(_PRICES):
+                columns[name] = (columns[name] / 10_000).round(4)
     numbers = raw.select(
-        *(
-            pl.col(n).cast(pl.Float64, strict=False) / (scale if n.endswith(_PRICES) else 1)
-            for n in names
-        ),
+        *columns.values(),
         ts_close=utc.dt.epoch("us") * 1000 + file.interval,
         line=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
     )

@@ -30,9 +30,11 @@ from operators.messages import (
     Reason,
     Rejection,
     Skipped,
+    Tick,
 )
 
 PAYLOAD_KEPT = 4096  # bytes of a rejected payload
+_TRADES_THAT_TELL = 20
 
 
 class _News(msgspec.Struct, gc=False):
@@ -73,6 +75,17 @@ def normalise(raws: Iterable[Raw], receive_offset_ns: int = 0) -> list[Any]:
         except MalformedError as error:
             append(_rejected(raw, error.reason))
     return out
+
+
+def receive_offset(messages: Iterable[Any]) -> int | None:
+    """Return how far the recorder's clock ran behind the venue's: the median over trades.
+
+    For a recording of unknown origin, from the messages of its beginning, normalised without
+    an offset. None where fewer than twenty trades tell. Transport counts against it, so the
+    true offset is larger by the link's usual delay.
+    """
+    ahead = sorted(m.ts_event - m.ts_init for m in messages if isinstance(m, Tick))
+    return ahead[len(ahead) // 2] if len(ahead) >= _TRADES_THAT_TELL else None
 
 
 def _rejected(raw: Raw, reason: Reason) -> Rejection:

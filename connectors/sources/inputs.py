@@ -5,8 +5,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from connectors.journal import Damage, read_journal, segments
 from connectors.sources.bar_entries import bar_files, read_bar_entries
 from connectors.sources.entries import Entry, Progress, rejected
@@ -20,7 +18,7 @@ from operators.messages import SECOND, Headline, Mood, Raw, Reason
 
 _MARKET = frozenset({"binance", "bar", "clock"})
 _SUPPORT = 3  # messages that a symbol needs to be one
-_SYMBOL = re.compile(rb'"s":\s*"([^"\\]{1,64})"')
+_SYMBOL = re.compile(rb'"s(?:ymbol)?":\s*"([^"\\]{1,64})"')
 _TYPE = re.compile(rb'"e":\s*"([^"]*)"')
 _USED = frozenset({b"trade", b"aggTrade", b"bookTicker", b"kline"})
 
@@ -167,11 +165,8 @@ def symbols_in(inputs: ReplayInputs) -> tuple[str, ...]:
                 _count_symbol(line, counts)
     for path in inputs.kinds.get("journal", []):
         for item in read_journal(path):
-            if isinstance(item, Raw) and item.kind == "binance":
+            if isinstance(item, Raw) and item.kind in {"binance", "bar"}:
                 _count_symbol(item.payload, counts)
-            elif isinstance(item, Raw) and item.kind == "bar":
-                symbol = msgspec.json.decode(item.payload)["symbol"].encode()
-                counts[symbol] = counts.get(symbol, 0) + 1
     found = {symbol for symbol, count in counts.items() if count >= _SUPPORT} or set(counts)
     symbols = {symbol.decode(errors="replace") for symbol in found}
     for path in inputs.kinds.get("bars", []):

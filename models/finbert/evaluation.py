@@ -45,7 +45,7 @@ def read_csv(path: Path) -> list[Row]:
             return list(_rows(path, lines))
         except csv.Error as error:
             raise ValueError(
-                f"{path}, line {lines.line_num}: expected CSV, found {error}"
+                f"{path}, line {lines.line_num + 1}: expected CSV, found {error}"
             ) from error
 
 

@@ -114,7 +114,7 @@ def export_checkpoint(checkpoint: Path, data: Path, out: Path) -> Entry:
         "stands_in_for": "ProsusAI/finbert",
         "licence": "weights from MiniLM-L6 (Apache-2.0); "
         "trained on SEntFiN 1.0 (MIT) and Twitter Financial News (MIT)",
-        "seed": saved["recipe"]["seeds"],
+        "seed": [each["seed"] for each in saved["recipe"]["passes"]],
         "recipe": saved["recipe"],
         "trained_on": {each.name: _provenance(each) for each in sets},
     }

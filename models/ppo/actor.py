@@ -26,9 +26,7 @@ class Actor:
         self._ranks: list[float] = artefact.entry["ranks"]
         self._centre = float(artefact.entry["centre"])
 
-    def act(
-        self, features: Singles, position: Integers, held: Integers, ready: Flags
-    ) -> Floats:
+    def act(self, features: Singles, position: Integers, held: Integers, ready: Flags) -> Floats:
         """Return the probabilities of the positions -1, 0, +1, (symbols, 3).
 
         `features` is (symbols, WINDOW, features): only the last row is read, earlier bars

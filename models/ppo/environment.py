@@ -22,8 +22,8 @@ import numpy as np
 from gymnasium import spaces
 
 from models.features import Floats, Singles
-from models.ppo.market import Market
-from models.ppo.rules import Integers, PositionRules, allowed, observe, trade_cost
+from models.ppo.market import Market, cost_of
+from models.ppo.rules import Integers, PositionRules, allowed, observe
 from models.schema import CLIP, FEATURES
 
 NAME = "nextgen/Positions-v0"
@@ -63,7 +63,7 @@ def take(
     granted, stood = allowed(
         actions - 1, position, held, market.session_left[rows], market.ready[rows], rules
     )
-    costs = trade_cost(granted - position, rules.fee_bps, rules.slippage_bps)
+    costs = cost_of(market, rows, granted - position, rules)
     net = granted * market.next_return[rows] - cost_share * costs
     return granted, stood, net / market.risk[rows]
 

@@ -8,9 +8,9 @@ import numpy as np
 from models.datasets import SymbolBars, labels
 from models.features import Floats
 from models.ppo.actor import Actor
-from models.ppo.market import Market, market_of
+from models.ppo.market import Market, cost_of, market_of
 from models.ppo.replay import Track, replay
-from models.ppo.rules import NEVER_CLOSES, Integers, PositionRules, trade_cost
+from models.ppo.rules import NEVER_CLOSES, Integers, PositionRules
 from models.runtime import Artefact
 from models.seen import refuse_seen, utc
 from models.statistics import Statistic, block_bootstrap, blocks_of, weighted_ic
@@ -85,7 +85,7 @@ def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0
         "in_market": float(np.abs(track.position)[track.ready].mean()),
         "gross_return": float(np.expm1(np.log1p(track.earned[acting].sum(1) / symbols).sum())),
         "edge_bps": float(earned / traded * 1e4) if traded else 0.0,
-        "cost_bps": rules.fee_bps + rules.slippage_bps,
+        "cost_bps": float(track.cost.sum() / track.traded.sum() * 1e4) if traded else 0.0,
         "baselines": {
             "flat": flat,
             "buy_and_hold": {
@@ -99,17 +99,16 @@ def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0
 def hold(market: Market, track: Track, rules: PositionRules) -> Floats:
     """Return the bar returns, (times,), of equal weights bought once and sold at the end.
 
-    A symbol is bought at its first ready bar; costs are paid on the way in and out.
+    A symbol is bought at its first ready bar; average costs are paid on the way in and out.
     """
     stamps, time_of = np.unique(market.ts_close, return_inverse=True)
     growth = np.zeros((len(stamps), len(market.symbols)))
-    growth[time_of, market.symbol_of] = np.where(
-        market.ready, np.log1p(market.next_return), 0.0
-    )
+    growth[time_of, market.symbol_of] = np.where(market.ready, np.log1p(market.next_return), 0.0)
     worth = np.exp(growth.cumsum(0)).mean(1)
     returns = worth / np.r_[1.0, worth[:-1]] - 1.0
     acting = np.flatnonzero(track.ready.any(1))
-    once = float(trade_cost(np.ones(1), rules.fee_bps, rules.slippage_bps)[0])
+    ready = np.flatnonzero(market.ready)
+    once = float(cost_of(market, ready, np.ones(len(ready)), rules).mean())
     returns[acting[[0, -1]]] -= once
     return returns
 

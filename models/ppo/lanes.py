@@ -68,9 +68,7 @@ class Lanes(VecEnv):
                     "TimeLimit.truncated": not closed[lane],
                 }
             self._begin(ended)
-            seen[ended] = look(
-                self.market, self.row[ended], self.position[ended], self.held[ended]
-            )
+            seen[ended] = look(self.market, self.row[ended], self.position[ended], self.held[ended])
         return seen, rewards.astype(np.float32), over, infos
 
     def _begin(self, lanes: Integers) -> None:
@@ -94,7 +92,9 @@ class Lanes(VecEnv):
         """Refuse: lanes share their settings."""
         raise NotImplementedError
 
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+    ) -> list[Any]:
         """Refuse: lanes are rows of arrays, not objects."""
         raise NotImplementedError
 

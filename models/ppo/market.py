@@ -8,8 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import CLOSE, Floats, Singles
-from models.ppo.rules import NEVER_CLOSES, Flags, Integers
+from models.features import CLOSE, SPREAD, Floats, Singles
+from models.ppo.rules import (
+    BASIS_POINT,
+    NEVER_CLOSES,
+    Flags,
+    Integers,
+    PositionRules,
+    trade_cost,
+)
 from models.schema import FEATURES, HISTORY
 
 _ENDLESS_EPISODE = 1_800  # bars
@@ -20,6 +27,7 @@ _COLUMNS = (
     "volatility",
     "session_left",
     "ready",
+    "half_spread_bps",
     "next_return",
     "symbol_of",
 )
@@ -55,6 +63,7 @@ class Market:
     volatility: Floats  # of one bar
     session_left: Integers  # bars still to come; NEVER_CLOSES where there is no end
     ready: Flags  # the symbol's window is full, as in serving
+    half_spread_bps: Floats  # of price; 0 where no quote is known
     next_return: Floats  # simple return to the symbol's next bar; 0 at its last
     symbol_of: Integers  # index into `symbols`
     symbols: tuple[str, ...]
@@ -72,6 +81,18 @@ class Market:
             moves = self.volatility[self.ready & (self.symbol_of == symbol)]
             floor[symbol] = max(_STILL, float(np.median(moves)) / 4.0)
         return np.maximum(self.volatility, floor[self.symbol_of])
+
+
+def cost_of(
+    market: Market, rows: Integers, traded: Floats | Integers, rules: PositionRules
+) -> Floats:
+    """Return what changing positions by `traded` at `rows` costs, as a fraction of notional.
+
+    Slippage is half the quoted spread where it is wider than the rules assume: bars close at
+    the last trade, at bid or ask by turns, and that bounce must not pay for trading on it.
+    """
+    slippage = np.maximum(rules.slippage_bps, market.half_spread_bps[rows])
+    return trade_cost(np.asarray(traded, dtype=np.float64), rules.fee_bps, slippage)
 
 
 def market_of(
@@ -107,6 +128,8 @@ def market_of(
         columns["volatility"].append(np.nan_to_num(part.volatility[inside]))
         columns["session_left"].append(left)
         columns["ready"].append(ready)
+        half = part.bars[inside, SPREAD] / close / 2.0 / BASIS_POINT
+        columns["half_spread_bps"].append(np.maximum(np.nan_to_num(half), 0.0))
         columns["next_return"].append(np.append(close[1:] / close[:-1] - 1.0, 0.0)[: len(close)])
         columns["symbol_of"].append(np.full(len(close), index))
         episodes.append(begin + _episodes(ready, left))
@@ -123,9 +146,7 @@ def mirrored(market: Market) -> Market:
     A few weeks have a drift, and a policy that is short all day has learned those weeks.
     Learning and choosing on both a market and its mirror leaves no drift to learn.
     """
-    return replace(
-        market, features=market.features * _SIGNS, next_return=-market.next_return
-    )
+    return replace(market, features=market.features * _SIGNS, next_return=-market.next_return)
 
 
 def joined(markets: Sequence[Market]) -> Market:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.features import Floats, Singles
-from models.ppo.market import Market
+from models.ppo.market import Market, cost_of
 from models.ppo.rules import (
     NEVER_CLOSES,
     Flags,
     Integers,
     PositionRules,
     next_position,
-    trade_cost,
 )
 
 # (features (symbols, window, features), position, held, ready) -> probabilities (symbols, 3)
@@ -58,7 +57,7 @@ def replay(market: Market, act: Act, rules: PositionRules) -> Track:
         preference[time] = probabilities[:, 2] - probabilities[:, 0]
     traded = np.abs(positions - before).astype(np.float64)
     earned = positions * np.where(present, market.next_return[rows], 0.0)
-    cost = trade_cost(traded, rules.fee_bps, rules.slippage_bps)
+    cost = cost_of(market, rows, traded, rules)
     return Track(
         ts_close=stamps,
         ready=ready,

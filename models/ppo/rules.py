@@ -56,8 +56,10 @@ def rules_for(interval: int) -> PositionRules:
     return PositionRules()
 
 
-def trade_cost(delta_position: Floats, fee_bps: float, slippage_bps: float) -> Floats:
+def trade_cost(delta_position: Floats, fee_bps: float, slippage_bps: float | Floats) -> Floats:
     """Return what changing a position by `delta_position` costs, as a fraction of notional.
+
+    `slippage_bps` may be given for each symbol, where its spread is known.
 
     >>> trade_cost(np.array([0.0, 1.0, -2.0]), fee_bps=1.5, slippage_bps=1.0).tolist()
     [0.0, 0.00025, 0.0005]

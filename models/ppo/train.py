@@ -3,14 +3,12 @@
     python -m models.ppo.train --interval 1m --data DIR --cache DIR
 
 Reads top to bottom: markets by time, PPO with costs that rise from nothing to the whole,
-choice on validation, export, manifest. The splits are the forecast's: its fitting sessions
-train the policy, its tuning and calibration sessions choose it, its test sessions measure it.
+choice on validation, export, manifest.
 """
 
 import argparse
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,16 +17,15 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 
-from models import datasets, seen, statistics
-from models.datasets import SymbolBars
+from models import statistics
 from models.exporting import write_entry
 from models.features import Floats, Singles
-from models.lstm_transformer.samples import HORIZONS, INTERVALS, SOURCES, Source, nanoseconds
+from models.lstm_transformer.samples import HORIZONS, INTERVALS, SOURCES
 from models.ppo.actor import INPUT, OUTPUT, Actor
 from models.ppo.evaluation import measure, paired
 from models.ppo.export import OPSET, TOLERANCE, export
 from models.ppo.lanes import Lanes
-from models.ppo.market import Market, joined, market_of, mirrored
+from models.ppo.market import Market, joined, mirrored
 from models.ppo.network import (
     LAYERS,
     PolicyGraph,
@@ -37,12 +34,11 @@ from models.ppo.network import (
     standardisation,
     torch_probabilities,
 )
-from models.ppo.replay import Track, replay
+from models.ppo.replay import replay
 from models.ppo.rules import POSITIONS, Flags, Integers, PositionRules, observe, rules_for
-from models.runtime import Artefact, sha256_of
+from models.ppo.splits import Splits, assemble
+from models.runtime import Artefact
 from models.schema import FEATURES, SCHEMA_HASH, WINDOW
-
-USES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -64,53 +60,6 @@ class Recipe:
     free: float = 0.3
     full: float = 0.5
     checks: int = 8  # looks at the validation split once costs are whole
-
-
-@dataclass
-class Splits:
-    """The bars of each source, and the market that each split makes of them."""
-
-    bars: dict[str, dict[str, SymbolBars]] = field(default_factory=dict)  # by source
-    markets: dict[str, dict[str, Market]] = field(default_factory=dict)  # by use, by source
-    spans: list[dict[str, Any]] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
-
-
-def assemble(interval: str, data: Path, cache: Path | None) -> Splits:
-    """Read every source of `interval` below `data` and cut it where the forecast cuts it."""
-    splits = Splits(markets={use: {} for use in USES})
-    for source in SOURCES[interval]:
-        path = data / source.path
-        bars = datasets.load(
-            path,
-            interval_ns=INTERVALS[interval],
-            tz=source.tz,
-            label=source.label,
-            calendar=source.calendar,
-            cache=cache,
-        )
-        for file in [path] if path.is_file() else sorted(path.rglob("*.zip")):
-            splits.files[str(file.relative_to(data))] = sha256_of(file)
-        splits.bars[source.name] = bars
-        for use, (after, until) in _edges(source).items():
-            # After a cut a window and a horizon are left out, as for the forecast.
-            skip = 0 if use == "train" else WINDOW + HORIZONS[interval]
-            market = market_of(bars, after=after, until=until, skip=skip)
-            splits.markets[use][source.name] = market
-            splits.spans.append(_span(source.name, market, use))
-    return splits
-
-
-def _edges(source: Source) -> dict[str, tuple[int, int]]:
-    tune, _, test = (nanoseconds(cut) for cut in source.cuts)
-    return dict(zip(USES, ((0, tune), (tune, test), (test, nanoseconds(source.until))), strict=True))
-
-
-def _span(name: str, market: Market, use: str) -> dict[str, Any]:
-    acted = market.ts_close[market.ready]
-    named = [market.symbols[code] for code in np.unique(market.symbol_of[market.ready])]
-    line = seen.span(name, named, int(acted.min()), int(acted.max()), use)
-    return line | {"rows": len(acted), "episodes": len(market.episodes)}
 
 
 def learn(
@@ -153,9 +102,7 @@ def learn(
     return chosen, history
 
 
-def score(
-    graph: PolicyGraph, markets: list[Market], rules: PositionRules
-) -> dict[str, float]:
+def score(graph: PolicyGraph, markets: list[Market], rules: PositionRules) -> dict[str, float]:
     """Return the mean reward of a bar after costs, and what a traded unit earned before."""
     tracks = [replay(market, _act(graph), rules) for market in markets]
     traded = sum(float(track.traded.sum()) for track in tracks)
@@ -206,7 +153,7 @@ def train(
         "rules": _plain(rules),
         "tolerance": TOLERANCE,
         "parity": difference,
-        "seen": [_line(span) for span in splits.spans if span["use"] != "test"],
+        "seen": splits.seen,
         "trained_on": {
             "files": splits.files,
             "splits": splits.spans,
@@ -244,7 +191,9 @@ def validation_of(
     magnitudes = np.abs(preference - centre)
     ranks = np.quantile(magnitudes, np.linspace(0.0, 1.0, 101)).tolist()
 
-    actor = Actor(Artefact(name, entry | {"centre": centre, "ranks": ranks, "sha256": "unset"}, out))
+    actor = Actor(
+        Artefact(name, entry | {"centre": centre, "ranks": ranks, "sha256": "unset"}, out)
+    )
     horizon = int(entry["horizon_bars"])
     pairs = {
         use: [
@@ -262,7 +211,7 @@ def validation_of(
             use: {
                 "ic": found[use],
                 **{
-                    source: _figures(splits.markets[use][source], track, rules)
+                    source: measure(splits.markets[use][source], track, rules)
                     for source, track in tracks[use].items()
                 },
             }
@@ -275,9 +224,7 @@ def _information(parts: list[tuple[Floats, Floats, Integers]]) -> list[float]:
     """Return the IC over all sources, with its interval."""
     values, returns, stamps = (np.concatenate(column) for column in zip(*parts, strict=True))
     blocks, _ = statistics.blocks_of(stamps)
-    return statistics.block_bootstrap(
-        statistics.weighted_ic(values, returns), blocks, draws=200
-    )
+    return statistics.block_bootstrap(statistics.weighted_ic(values, returns), blocks, draws=200)
 
 
 def _skill(ic: list[float], count: int) -> dict[str, Any]:
@@ -287,10 +234,6 @@ def _skill(ic: list[float], count: int) -> dict[str, Any]:
         value = max(estimate / 2.0, 0.002) / 0.10
         how = "half the test IC over 0.10, at least 0.02: its interval includes 0"
     return {"value": float(np.clip(value, 0.0, 1.0)), "ic": ic, "n": count, "how": how}
-
-
-def _figures(market: Market, track: Track, rules: PositionRules) -> dict[str, Any]:
-    return measure(market, track, rules)
 
 
 def _observations(markets: list[Market], count: int = 2_000) -> Singles:
@@ -304,10 +247,6 @@ def _observations(markets: list[Market], count: int = 2_000) -> Singles:
 
 def _plain(rules: PositionRules) -> dict[str, Any]:
     return {name: getattr(rules, name) for name in rules.__struct_fields__}
-
-
-def _line(span: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: span[key] for key in ("dataset", "symbols", "from_ns", "to_ns", "use")}
 
 
 def main() -> None:

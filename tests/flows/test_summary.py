@@ -144,6 +144,18 @@ def test_profit_is_measured_from_the_capital_before_the_first_cost(tmp_path):
     assert made["max_drawdown"] == 0.01
 
 
+def test_value_at_risk_is_the_highest_of_the_run_with_the_last_kupiec_test(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            decision(ts_close=TS, var_95=0.01, var_99=0.02, risk={"kupiec": {"95%": 1}}),
+            decision(ts_close=TS + 1, var_95=0.0, var_99=0.0, risk={"kupiec": {"95%": 2}}),
+        )
+    )["var"]
+
+    assert made == {"max_var_95": 0.01, "max_var_99": 0.02, "kupiec": {"95%": 2}}
+
+
 def test_empty_store_has_a_summary_of_nothing(tmp_path):
     made = summary_of(store_messages(tmp_path / "run.sqlite"))
 

@@ -210,7 +210,7 @@ SUMMARY = {
     "hit_rate": {"value": 0.512, "n": 430, "interval": [0.46, 0.56]},
     "pnl": {"return": -0.001, "buy_and_hold": 0.0002, "costs": 0.0009, "trades": 12,
             "max_drawdown": 0.002},
-    "var": {"var_95": 0.001, "var_99": 0.002, "kupiec": {"95%": {
+    "var": {"max_var_95": 0.001, "max_var_99": 0.002, "kupiec": {"95%": {
         "observations": 20, "exceptions": 1, "expected": 1.0, "p_value": 1.0}}},
     "finished": True, "seconds": 61.25,
     "stages": {name: {"p50_ms": 0.01, "p99_ms": 1.5} for name in ("bars", "risk", "fusion")},

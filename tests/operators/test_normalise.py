@@ -24,8 +24,8 @@ from operators.messages import (
     Skipped,
     Tick,
 )
-from operators.normalise import PAYLOAD_KEPT, normalise
-from tests.support import RECORDING, raw
+from operators.normalise import PAYLOAD_KEPT, normalise, receive_offset
+from tests.support import RECORDING, raw, tick
 
 NOW = 1_723_161_255_000  # ms
 RECEIVED = NOW * 1_000_000
@@ -345,11 +345,20 @@ def outcome(decode, entry):
         return error.reason
 
 
+def test_offset_of_a_recorder_is_learned_from_its_trades():
+    ticks = [tick(ts_event=n + 50 + n % 3, ts_init=n) for n in range(30)]
+
+    assert receive_offset([*ticks, tick(ts_event=10**9, ts_init=0)]) == 51
+    assert receive_offset(ticks[:19]) is None
+
+
 def test_real_messages_decode_as_plain_json_says():
     with gzip.open(RECORDING) as file:
         lines = [row.partition(b" ")[2] for row in islice(file, 2000)]
 
-    for payload, message in zip(lines, normalise([raw(p, ts_init=RECEIVED) for p in lines])):
+    for payload, message in zip(
+        lines, normalise([raw(p, ts_init=RECEIVED) for p in lines]), strict=True
+    ):
         data = json.loads(payload)["data"]
         if "e" in data:
             assert isinstance(message, Tick)

@@ -243,9 +243,7 @@ def test_rejected_messages_leave_no_trace():
 
 def delivered(close=100.0, ts_close=1, **fields):
     given_bar = bar(close=close, ts_close=ts_close, **fields)
-    return DeliveredBar(
-        symbol="BTCUSDT", bar=given_bar, ts_init=ts_close * SECOND, offset=ts_close
-    )
+    return DeliveredBar(symbol="BTCUSDT", bar=given_bar, ts_init=ts_close * SECOND, offset=ts_close)
 
 
 def test_bars_come_in_order_and_once():
