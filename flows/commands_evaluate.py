@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.table import Table
@@ -129,20 +130,18 @@ def _frame(data: Path, options: BarOptions) -> tuple[pl.DataFrame, int]:
     interval = wanted or _interval_of(frame)
     if interval not in _NAMES:
         raise InputError(
-            f"{data} holds bars of {interval / 1e9:g} s; there are models for 1s and 1m bars"
+            f"{data} holds bars of {interval / 1e9:g} s; there are models for 1s and 1m bars "
+            "(--interval says which they are)"
         )
     return frame, interval
 
 
 def _interval_of(frame: pl.DataFrame) -> int:
-    """Return the commonest distance of neighbouring bars of a symbol."""
-    steps = frame.sort("symbol", "ts_close").select(
-        pl.col("ts_close").diff().over("symbol").alias("step")
-    )
-    common = steps.filter(pl.col("step") > 0)["step"].mode()
-    if common.is_empty():
+    """Return the largest interval whose multiples all bar closes are; bars may be sparse."""
+    steps = frame["ts_close"].unique().sort().diff().drop_nulls().to_numpy()
+    if not len(steps):
         raise InputError("there are too few bars to see their interval; give it with --interval")
-    return int(common.sort()[0])
+    return int(np.gcd.reduce(steps))
 
 
 def report_table(leg: str, report: dict[str, Any]) -> Table:
@@ -152,26 +151,31 @@ def report_table(leg: str, report: dict[str, Any]) -> Table:
         for name, value in report.items()
         if name in {"n", "symbols", "blocks", "abstained", "seen"}
     )
-    table = Table(box=None, padding=(0, 1), title=f"{leg}: {counted}", title_justify="left")
+    title = f"{leg}, {report.get('model', 'model')}: {counted}"
+    table = Table(box=None, padding=(0, 1, 0, 0), title=title, title_justify="left")
     table.add_column("metric", no_wrap=True)
     columns = {"model": report, **report.get("baselines", {})}
     for name in columns:
-        table.add_column(
-            str(report.get("model", name)) if name == "model" else name, justify="right"
-        )
+        table.add_column(name, justify="right")
     for metric, value in report.items():
-        if metric in {"baselines", "by_lang", "n", "symbols", "blocks", "model", "seen"}:
+        if metric in {"n", "symbols", "blocks", "abstained", "seen", "from_ns", "to_ns"}:
             continue
-        if isinstance(value, (list, int, float)) and not isinstance(value, bool):
+        if isinstance(value, list | int | float):
             table.add_row(metric, *(_figure(each.get(metric)) for each in columns.values()))
     return table
 
 
 def _figure(value: Any) -> str:
-    """Return one figure, with its interval below where it has one."""
+    """Return one figure, with its interval behind it where it has one.
+
+    >>> _figure([0.5, 0.45, 0.55]), _figure(1234), _figure(None)
+    ('0.500 [0.450, 0.550]', '1,234', '')
+    """
     if value is None:
         return ""
     if isinstance(value, list):
-        estimate, low, high = (f"{each:.4g}" for each in value)
-        return estimate if low == high else f"{estimate} [dim]({low} to {high})[/]"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        estimate, low, high = (_figure(float(each)) for each in value)
+        return estimate if low == high else f"{estimate} [{low}, {high}]"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if abs(value) < 10.0 else f"{value:,.1f}"

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from connectors.sinks.store import open_store
 from flows.explain import Explanation, explain
-from flows.terminal import STYLES, moment, price
+from flows.terminal import STYLES, moment, price, printable
 from operators.errors import ExplanationError
 from operators.messages import Control, Mood, ScoredHeadline
 
@@ -85,7 +85,7 @@ def explanation_view(explanation: Explanation) -> RenderableType:
 def _decision(explanation: Explanation) -> Text:
 
     signal = explanation.signal
-    text = Text(f"{signal.symbol} at {moment(signal.ts_close)}: ")
+    text = Text(f"{printable(signal.symbol)} at {moment(signal.ts_close)}: ")
     text.append(str(signal.action), style=STYLES[signal.action])
     text.append(f" at {price(signal.price)}, score {signal.score:+.3f}, ")
     text.append(f"confidence {signal.confidence:.3f}, target {signal.target_position:+.2%}, ")
@@ -123,11 +123,13 @@ def _notices(explanation: Explanation) -> Table:
         match notice.body:
             case ScoredHeadline() as scored:
                 value = f"{scored.positive - scored.negative:+.2f}"
-                table.add_row(value, scored.headline.text)
+                table.add_row(value, Text(printable(scored.headline.text)))
             case Mood() as mood:
-                table.add_row(f"{mood.value:.0f}", f"mood of {mood.source}, 0 to 100")
+                source = Text(f"mood of {printable(mood.source)}, 0 to 100")
+                table.add_row(f"{mood.value:.0f}", source)
             case Control() as control:
-                table.add_row(control.kind, f"by {control.actor}: {control.reason}")
+                order = Text(printable(f"by {control.actor}: {control.reason}"))
+                table.add_row(control.kind, order)
             case _:
                 continue
     return table

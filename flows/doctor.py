@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from models import runtime
 
@@ -70,7 +71,7 @@ def print_checks(*, as_json: bool) -> bool:
         table = Table(box=None, padding=(0, 1), show_header=False)
         for check in found:
             mark = "[green]ok[/]" if check.ok else "[bold red]NO[/]"
-            table.add_row(mark, check.name, check.found)
+            table.add_row(mark, check.name, Text(check.found))
         Console().print(table)
     return all(check.ok for check in found)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,19 +17,30 @@ from bytewax.run import cli_main
 from connectors.sinks.dead_letters import DeadLetters
 from connectors.sinks.sqlite import SqliteSink
 from connectors.sinks.store import open_store
-from connectors.sources.replay import Progress, ReplayInputs, ReplaySource, symbols_in
+from connectors.sources.replay import (
+    Progress,
+    ReplayInputs,
+    ReplaySource,
+    iterate,
+    symbols_in,
+)
 from connectors.sources.stopping import install_stop_signals
 from flows.board import Board, ViewSink
 from flows.models import load_models
 from flows.runs import begin_run, describe_inputs, end_run, recovery_folder, run_id
-from flows.settings import Settings
+from flows.settings import Settings, with_receive_offset
 from flows.signals import build
 from operators import metrics
 from operators.errors import InputError
+from operators.messages import Tick
+from operators.normalise import normalise, receive_offset
 
 # State is snapshot, and output made durable, once in this time: what a crash repeats.
 EPOCH = timedelta(seconds=2)
 ALL = ("all",)
+OFFSET_TRADES = 100
+OFFSET_LINES = 100_000
+OFFSET_STEP = 10_000_000  # ns
 
 
 def run_replay(
@@ -105,14 +117,30 @@ def inputs_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplayInputs,
         interval=group.interval_ns,
         calendar=group.calendar,
     )
-    if group.symbols and group.symbols != ALL:
-        return inputs, settings
-    found = symbols_in(inputs)
-    if not found:
-        raise InputError(f"no symbol is traded, quoted or barred in {', '.join(map(str, paths))}")
-    return inputs, msgspec.structs.replace(
-        settings, group=msgspec.structs.replace(group, symbols=found)
-    )
+    if not group.symbols or group.symbols == ALL:
+        found = symbols_in(inputs)
+        if not found:
+            raise InputError(f"no symbol is found in {', '.join(map(str, paths))}")
+        group = msgspec.structs.replace(group, symbols=found)
+        settings = msgspec.structs.replace(settings, group=group)
+    if settings.inputs.estimate_receive_offset:
+        settings = with_receive_offset(settings, _receive_offset(inputs))
+    return inputs, settings
+
+
+def _receive_offset(inputs: ReplayInputs) -> int:
+    """Return how far the recorder's clock ran behind the venue's, from the first trades.
+
+    From few trades, so that cutting the recording short later changes nothing; to the
+    hundredth of a second, so that a trade more or less does not either.
+    """
+    trades: list[Tick] = []
+    for raw in islice(iterate(inputs), OFFSET_LINES):
+        trades.extend(message for message in normalise([raw]) if isinstance(message, Tick))
+        if len(trades) == OFFSET_TRADES:
+            break
+    offset = receive_offset(trades) or 0
+    return round(offset / OFFSET_STEP) * OFFSET_STEP
 
 
 def source_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplaySource, Settings]:

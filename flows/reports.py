@@ -7,7 +7,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal import STYLES
+from flows.terminal import STYLES, printable
 from operators.messages import Action
 
 
@@ -23,10 +23,10 @@ def summary_view(summary: dict[str, Any]) -> RenderableType:
     table.add_column()
     table.add_row("ticks in", Text(f"{summary['ticks_in']:,}", style="bold"))
     table.add_row("accepted", f"{summary['accepted']:,}")
-    table.add_row("rejected", counted(summary["rejected"]))
+    table.add_row("rejected", Text(counted(summary["rejected"])))
     table.add_row("late", f"{summary['late']:,}{_share(summary['late'], summary['ticks_in'])}")
     if summary["ignored"]:
-        table.add_row("other messages", counted(summary["ignored"]))
+        table.add_row("other messages", Text(counted(summary["ignored"])))
     table.add_row("gaps", f"{summary['gaps']:,}")
     table.add_row("bars", counted(summary["bars"]))
     if summary["headlines"]:
@@ -71,7 +71,7 @@ def counted(counts: dict[str, int]) -> str:
     'none'
     """
     largest = sorted(counts.items(), key=lambda each: -each[1])
-    return ", ".join(f"{count:,} {name}" for name, count in largest) or "none"
+    return ", ".join(f"{count:,} {printable(name)}" for name, count in largest) or "none"
 
 
 def _share(part: int, whole: int) -> str:

@@ -57,6 +57,9 @@ class InputSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tz: str = "UTC"
     label: Label = "close"  # which end of the bar its time is
+    # Take the recorder's clock error from the first trades of the recording, instead of
+    # clock.receive_offset_ns; for recordings of unknown origin.
+    estimate_receive_offset: bool = False
     files: tuple[str, ...] = ()  # what the demo replays, relative to the checkout
 
 
@@ -98,6 +101,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "costs": self.costs,
         }
         return hashlib.sha256(msgspec.json.encode(deciding, order="sorted")).hexdigest()[:16]
+
+
+def with_receive_offset(settings: Settings, offset: int) -> Settings:
+    """Return the settings for a recorder that ran `offset` ns behind the venue."""
+    return msgspec.structs.replace(
+        settings,
+        clock=msgspec.structs.replace(settings.clock, receive_offset_ns=offset),
+        quality=msgspec.structs.replace(settings.quality, receive_offset_ns=offset),
+    )
 
 
 def profile_names() -> list[str]:

@@ -154,7 +154,7 @@ class View:
         for headline, tone in reversed(seen.headlines):
             text = Text(no_wrap=True, overflow="ellipsis")
             text.append(f"{tone:+.2f} ", style=tinted(tone))
-            text.append(headline)
+            text.append(printable(headline))
             news.append(text)
         return news
 
@@ -170,7 +170,7 @@ def signal_table(lines: list[Line]) -> Table:
     for line in lines:
         signal = line.signal
         table.add_row(
-            signal.symbol,
+            Text(printable(signal.symbol)),
             price(signal.price),
             *(leg(line.legs.get(name)) for name in ("forecast", "policy", "sentiment")),
             leg(signal.score),
@@ -198,6 +198,15 @@ def latency_table() -> Table:
     for begin in range(0, len(cells), 3):
         grid.add_row(*cells[begin : begin + 3])
     return grid
+
+
+def printable(text: str) -> str:
+    r"""Return text from outside without what could steer a terminal.
+
+    >>> printable("up \x1b[2J 5 %")
+    'up  [2J 5 %'
+    """
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def milliseconds(value: float) -> str:

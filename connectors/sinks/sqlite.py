@@ -97,7 +97,9 @@ def _rejection(message: Rejection) -> Row:
             kept = text
     except UnicodeDecodeError:
         pass
-    return (message.offset, str(message.reason), message.symbol, message.ts_init, kept)
+    # What was rejected may claim any time; SQLite's integers have 64 bits.
+    ts_init = min(max(message.ts_init, 0), 2**63 - 1)
+    return (message.offset, str(message.reason), message.symbol, ts_init, kept)
 
 
 def _notice(message: Notice) -> Row:

@@ -47,7 +47,7 @@ TOLERANCE = 1e-5  # between torch and ONNX, absolute, on both outputs
 class Recipe:
     """What a training is made of; chosen on the tuning split."""
 
-    epochs: int = 4
+    epochs: int = 3
     batch: int = 1024
     rate: float = 1e-3
     decay: float = 0.05
@@ -59,7 +59,7 @@ class Recipe:
 
 # Half of the one-second windows hide their quotes, so that the model also serves a venue
 # whose quotes are missing or unlike those of 2013.
-RECIPES = {"1m": Recipe(), "1s": Recipe(epochs=5, quote_dropout=0.5)}
+RECIPES = {"1m": Recipe(), "1s": Recipe(epochs=4, quote_dropout=0.5)}
 
 
 def loss_of(raw: Tensor, target: Tensor, neutral: Tensor, recipe: Recipe) -> Tensor:

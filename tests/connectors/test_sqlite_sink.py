@@ -178,6 +178,13 @@ def test_huge_rejected_payload_is_cut():
     assert len(row[-1]) == 65_536
 
 
+def test_rejection_may_claim_any_time(tmp_path):
+    path = store_messages(tmp_path / "run.sqlite", rejection(1, ts_init=10**30))
+    store = open_store(path, readonly=True)
+    assert store.execute("SELECT ts_init FROM rejections").fetchone()[0] == 2**63 - 1
+    store.close()
+
+
 def test_live_store_forgets_after_a_day_and_a_replay_never(tmp_path):
     messages = [stored_bar(ts_close=TS), rejection(ts_init=TS), decision(signal())]
     for live, kept in ((True, 0), (False, 1)):

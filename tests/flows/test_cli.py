@@ -318,6 +318,12 @@ def test_interval_is_what_the_bars_show(tmp_path):
         assert interval == step * SECOND
 
 
+def test_interval_of_sparse_bars_is_not_their_commonest_distance(tmp_path):
+    seconds = [0, 30, 60, 90, 91]
+    frame = pl.DataFrame({"ts_close": [TS + second * SECOND for second in seconds]})
+    assert commands_evaluate._interval_of(frame) == SECOND
+
+
 def test_bars_no_model_is_made_for_are_refused(tmp_path):
     with pytest.raises(InputError, match="bars of 300 s"):
         commands_evaluate._frame(bars_file(tmp_path / "b.parquet", step=300), BarOptions())
@@ -341,7 +347,7 @@ def test_report_shows_the_model_beside_its_baselines():
     console = Console(width=80, record=True, file=StringIO())
     console.print(report_table("forecast", report))
     text = console.export_text()
-    for words in ("forecast: n 10, blocks days", "forecast_1m@1", "momentum", "0.51 (0.5 to 0.52)"):
+    for words in ("forecast, forecast_1m@1: n 10, blocks days", "momentum", "0.510 [0.500, 0.520]"):
         assert words in text
 
 

@@ -146,6 +146,20 @@ def test_many_symbols_leave_room_on_a_low_screen():
     assert "and 293 more" in text
 
 
+def test_text_from_outside_steers_neither_terminal_nor_markup():
+    board = Board()
+    board.update_all([decided(signal("[/red]")), headline("\x1b[2J[/bold] up")])
+    text = shown(View(board, Console(), "t"))
+    assert "[/red]" in text
+    assert "[2J[/bold] up" in text
+    assert "\x1b" not in text
+
+    hostile = {**SUMMARY, "ignored": {"[/x]\x1b": 1}}
+    console = Console(width=80, record=True, file=StringIO())
+    print_summary(hostile, console)
+    assert "1 [/x] " in console.export_text()
+
+
 def test_empty_board_can_be_shown():
     assert "warming up: 0 of 187 bars" in shown(View(Board(), Console(), "t"))
 

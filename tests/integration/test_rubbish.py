@@ -125,7 +125,7 @@ def test_missing_file_ends_with_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[risk]\nsymbol_limt = 0.1", "symbol_limt"),
+        ("[risk]\nposition_limt = 0.1", "position_limt"),
         ("[grup]\n", "grup"),
         ("[group]\ninterval = '5x'", "interval"),
         ("[group]\ncalendar = 'XXXX'", "XXXX"),
