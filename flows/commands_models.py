@@ -1,6 +1,7 @@
 """`nextgen models`: what was trained, on what, and how good it is."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,12 +33,14 @@ def print_models(*, as_json: bool) -> None:
 
 
 def _seen(entry: dict[str, Any]) -> str:
+    """Name the data a model was made from, with its span where it has one."""
     spans = [span for span in entry.get("seen", ()) if "from_ns" in span]
     if not spans:
-        return ", ".join(str(name) for name in entry.get("datasets", ())) or ""
+        datasets = entry.get("trained_on", {})
+        return ", ".join(name for name, each in datasets.items() if isinstance(each, dict))
     first, last = min(span["from_ns"] for span in spans), max(span["to_ns"] for span in spans)
-    datasets = ", ".join(sorted({span["dataset"] for span in spans}))
-    return f"{datasets}, {_day(first)} to {_day(last)}"
+    named = ", ".join(sorted({span["dataset"] for span in spans}))
+    return f"{named}, {_day(first)} to {_day(last)}"
 
 
 def _day(nanoseconds: int) -> str:
@@ -45,12 +48,26 @@ def _day(nanoseconds: int) -> str:
 
 
 def _skill(entry: dict[str, Any]) -> str:
-    ic = entry.get("skill", {}).get("ic")
-    if ic:
-        return f"IC {ic[0]:+.4f} ({ic[1]:+.4f} to {ic[2]:+.4f}), n = {entry['skill'].get('n', '?')}"
+    """Return the main metric with its 95 % interval: the leg's IC, else accuracies."""
+    skill = entry.get("skill", {})
+    if ic := skill.get("ic"):
+        return f"IC {_interval(ic)}, n = {skill.get('n', '?')}"
     figures = [
-        f"{name} {value[0]:.3f} ({value[1]:.3f} to {value[2]:.3f})"
-        for name, value in entry.get("metrics", {}).items()
-        if isinstance(value, list) and len(value) == 3
+        f"{name} {_interval(value)}"
+        for name, value in _metrics(entry.get("metrics", {}), "")
+        if name.endswith(("accuracy", "macro_f1"))
     ]
-    return ", ".join(figures[:2])
+    return ", ".join(figures)
+
+
+def _metrics(found: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Yield what the model that is served measured, by path; without its baselines."""
+    for name, value in found.items():
+        if isinstance(value, list) and len(value) == 3:
+            yield f"{path}{name}", value
+        elif isinstance(value, dict) and name not in {"fp32", "baselines", "by_lang"}:
+            yield from _metrics(value, path if name == "int8" else f"{path}{name} ")
+
+
+def _interval(value: list[float]) -> str:
+    return f"{value[0]:.3f} ({value[1]:.3f} to {value[2]:.3f})"

@@ -97,9 +97,7 @@ def run_replay(
             recovery_config=RecoveryConfig(str(recovery)),
         )
         finished = not stop.is_set()
-        end_run(
-            run, finished=finished, seconds=time.monotonic() - begin, timers=metrics.timers()
-        )
+        end_run(run, finished=finished, seconds=time.monotonic() - begin, timers=metrics.timers())
     return finished
 
 

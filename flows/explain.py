@@ -39,8 +39,7 @@ def explain(store: sqlite3.Connection, signal_id: str, folder: Path | None = Non
     signal = read_signal(store, signal_id)
     if signal is None:
         raise ExplanationError(
-            f"the store has no signal '{signal_id}'; list them with "
-            "sqlite3 STORE 'SELECT signal_id, symbol, action FROM signals'"
+            f"the store has no signal '{signal_id}'; its table 'signals' lists those it has"
         )
     settings = _settings(store)
     models = load_models(settings, folder)

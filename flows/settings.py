@@ -21,8 +21,8 @@ from operators.clocks import ClockSettings
 from operators.errors import SettingsError
 from operators.fusion import FusionSettings
 from operators.messages import SECOND
-from operators.quality_memory import QualityLimits
 from operators.portfolio import CostSettings
+from operators.quality_memory import QualityLimits
 from operators.risk_settings import RiskSettings
 from operators.sentiment import SentimentSettings
 

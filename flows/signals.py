@@ -103,7 +103,7 @@ def build(
 
 def flow() -> Dataflow:
     """Build the flow from the environment; for `python -m bytewax.run flows.signals:flow`."""
-    from flows.engine import sinks_for, source_for  # imports the connectors only when run
+    from flows.engine import sinks_for, source_for  # noqa: PLC0415 - it imports this module
 
     settings, inputs, store = from_environment()
     source, settings = source_for(settings, inputs)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from flows.runs import last_run
-from operators.messages import Reason
+from operators.messages import Action, Reason
 from operators.metrics import Timer
 
 STAGES = (
@@ -72,7 +72,8 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
         "headlines": _one(
             store, "SELECT count(*) FROM notices WHERE kind IN ('Headline', 'ScoredHeadline')"
         ),
-        "signals": _counts(store, "SELECT action, count(*) FROM signals GROUP BY action"),
+        "signals": dict.fromkeys(map(str, Action), 0)
+        | _counts(store, "SELECT action, count(*) FROM signals GROUP BY action"),
         "approved": _one(store, "SELECT count(*) FROM signals WHERE approved"),
         "held_by": _held_by(store),
         "effective_weights": _effective_weights(store),

@@ -267,9 +267,7 @@ def _build(
     return result
 
 
-_ARRAYS = tuple(
-    each.name for each in fields(SymbolBars) if each.name not in ("symbol", "interval")
-)
+_ARRAYS = tuple(each.name for each in fields(SymbolBars) if each.name not in ("symbol", "interval"))
 
 
 def _write(file: Path, bars: SymbolBars) -> None:

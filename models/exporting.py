@@ -8,11 +8,12 @@ from typing import Any
 from models.runtime import MANIFEST, sha256_of
 
 
-def write_entry(folder: Path, name: str, entry: dict[str, Any]) -> None:
+def write_entry(folder: Path, name: str, entry: dict[str, Any]) -> dict[str, Any]:
     """Put `entry` under `name` into the manifest, with the SHA-256 of its files as they are.
 
     `entry` names `file` and may list `extra_files`, by name; both are hashed here. Keys are
-    sorted and floats rounded to nine digits, so that equal results give an equal file.
+    sorted and floats rounded to nine digits, so that equal results give an equal file. Returns
+    the entry as it was written.
     """
     full = dict(entry)
     full["sha256"] = sha256_of(folder / entry["file"])
@@ -27,6 +28,7 @@ def write_entry(folder: Path, name: str, entry: dict[str, Any]) -> None:
         fresh = path.with_suffix(".fresh")
         fresh.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         fresh.replace(path)
+    return dict(manifest[name])
 
 
 def _rounded(value: Any) -> Any:

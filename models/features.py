@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 # The functions themselves: the package's wrappers look for pandas and polars in each call,
 # which costs more than most indicators do.
+from talib import MA_Type
 from talib import _ta_lib as talib
 
 from models.schema import CLIP
@@ -20,6 +21,8 @@ Singles = NDArray[np.float32]
 
 OPEN, HIGH, LOW, CLOSE, VOLUME, VWAP, SPREAD, IMBALANCE, QUIET = range(9)
 COLUMNS = 9
+
+SIMPLE = MA_Type.SMA
 
 # Below this relative size a volatility or range is rounding noise, not movement.
 _FLAT = 1e-9
@@ -61,9 +64,7 @@ def _log_ratio(numerator: float, denominator: float, floor: float) -> float:
     return log(numerator / denominator)
 
 
-def feature_row(
-    bars: Floats, session_index: int, session_fraction: float
-) -> tuple[Singles, float]:
+def feature_row(bars: Floats, session_index: int, session_fraction: float) -> tuple[Singles, float]:
     """Compute one row of features, and the one-bar volatility, from the last 128 bars.
 
     `bars` is (128, COLUMNS), oldest first; the row is (features,) float32, always finite.
@@ -98,7 +99,7 @@ def feature_values(
     # read as fully oversold, so they are centred only when prices moved within their span.
     row.append(_centred(float(talib.RSI(close, 14)[-1]), close, 128))
     row.append(_centred(float(talib.RSI(close, 5)[-1]), close, 128))
-    slow_k, slow_d = talib.STOCH(high, low, close, 14, 3, 0, 3, 0)
+    slow_k, slow_d = talib.STOCH(high, low, close, 14, 3, SIMPLE, 3, SIMPLE)
     moved = float(high[-18:].max() - low[-18:].min()) > flat_range
     row.append((float(slow_k[-1]) - 50.0) / 50.0 if moved else 0.0)
     row.append((float(slow_d[-1]) - 50.0) / 50.0 if moved else 0.0)
@@ -121,9 +122,7 @@ def feature_values(
     row.extend(
         _ratio(price - float(talib.EMA(close, span)[-1]), atr, flat_range) for span in (8, 21, 55)
     )
-    row.extend(
-        _ratio(price - _mean(close[-span:]), atr, flat_range) for span in (20, 60, 120)
-    )
+    row.extend(_ratio(price - _mean(close[-span:]), atr, flat_range) for span in (20, 60, 120))
 
     upper, middle, lower = talib.BBANDS(close, 20, 2.0, 2.0)
     half_width = float(upper[-1] - lower[-1]) / 2.0
@@ -133,13 +132,7 @@ def feature_values(
     row.append(_log_ratio(_deviation(returns[-10:]), sigma, _FLAT))
     row.append(_log_ratio(_deviation(returns[-120:]), sigma, _FLAT))
 
-    log_volume = np.log1p(volume[-60:])
-    row.append(
-        _ratio(float(log_volume[-1]) - _mean(log_volume), _deviation(log_volume), _FLAT)
-    )
-    obv = talib.OBV(close, volume)[-20:]
-    mean_volume = _mean(volume[-20:])
-    row.append(_ratio(float(_X20 @ (obv - obv[0])) / _X20_SQUARE, mean_volume, 0.0))
+    row.extend(_volume_features(close, volume))
 
     last_range = float(high[-1] - low[-1])
     row.append(_ratio(2.0 * price - float(high[-1]) - float(low[-1]), last_range, flat_range))
@@ -161,6 +154,15 @@ def _centred(oscillator: float, close: Floats, span: int) -> float:
     if _range(close[-span:]) <= _FLAT * float(close[-1]):
         return 0.0
     return (oscillator - 50.0) / 50.0
+
+
+def _volume_features(close: Floats, volume: Floats) -> tuple[float, float]:
+    """Return the volume's z-score over 60 bars, and the slope of OBV in mean volumes a bar."""
+    log_volume = np.log1p(volume[-60:])
+    zscore = _ratio(float(log_volume[-1]) - _mean(log_volume), _deviation(log_volume), _FLAT)
+    obv = talib.OBV(close, volume)[-20:]
+    slope = float(_X20 @ (obv - obv[0])) / _X20_SQUARE
+    return zscore, _ratio(slope, _mean(volume[-20:]), 0.0)
 
 
 def _quote_features(

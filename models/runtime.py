@@ -65,9 +65,7 @@ class Artefact:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            return ort.InferenceSession(
-                str(self.path), options, providers=["CPUExecutionProvider"]
-            )
+            return ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelError(
                 f"{self.path.name} is no model that ONNX Runtime {ort.__version__} can run "
@@ -98,9 +96,7 @@ def read_manifest(folder: Path = ONNX) -> dict[str, dict[str, Any]]:
     return manifest
 
 
-def load(
-    name: str, *, kind: str, interval: int | None = None, folder: Path = ONNX
-) -> Artefact:
+def load(name: str, *, kind: str, interval: int | None = None, folder: Path = ONNX) -> Artefact:
     """Verify the artefact `name` and return it.
 
     `interval` in ns; pass it for models that read features, whose schema is then checked too.

@@ -70,6 +70,4 @@ FEATURES: tuple[str, ...] = (
 
 CLIP = 8.0  # features are clipped to [-CLIP, CLIP]
 
-SCHEMA_HASH = hashlib.sha256(
-    repr((LOOKBACK, WINDOW, CLIP, FEATURES)).encode()
-).hexdigest()[:16]
+SCHEMA_HASH = hashlib.sha256(repr((LOOKBACK, WINDOW, CLIP, FEATURES)).encode()).hexdigest()[:16]

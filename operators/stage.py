@@ -42,7 +42,7 @@ def freeze(stage: Stage) -> bytes:
 
 def thaw(stage: Stage, frozen: bytes) -> Stage:
     """Put a frozen state back into `stage`, and return it."""
-    stage.state = pickle.loads(frozen)  # noqa: S301 - our own recovery store
+    stage.state = pickle.loads(frozen)
     return stage
 
 

@@ -66,9 +66,7 @@ class Chain:
     def push(self, raws):
         """Take log entries, in order."""
         decoded = normalise(raws, self.settings.clock.receive_offset_ns)
-        for message in score_headlines(
-            decoded, self.models.score, self.models.sentiment_identity
-        ):
+        for message in score_headlines(decoded, self.models.score, self.models.sentiment_identity):
             for key, routed in self._on("clocks", "0", message):
                 self._symbol_path(key, routed, BY_SYMBOL)
         return self

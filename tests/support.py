@@ -23,8 +23,7 @@ from operators.messages import (
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDING = (
-    DATA / "recordings"
-    "/binance_spot_btcusdt_ethusdt_trade_bookTicker_20240808T2354_10min.ndjson.gz"
+    DATA / "recordings/binance_spot_btcusdt_ethusdt_trade_bookTicker_20240808T2354_10min.ndjson.gz"
 )
 EQKER = DATA / "bars/eqker_us_1m_2019-02-11_15"
 MINUTE = 60 * SECOND

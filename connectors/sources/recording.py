@@ -20,7 +20,7 @@ _MAX_TIME = 2**63 - 1
 GZIP = b"\x1f\x8b"
 
 
-class _BrokenGzip(Exception):  # noqa: N818 - never leaves this module
+class _BrokenGzip(Exception):
     pass
 
 

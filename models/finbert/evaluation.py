@@ -1,13 +1,7 @@
-"""Measure a scorer on labelled texts that it has not seen, with 95 % intervals.
+"""Measure a scorer on labelled texts that it has not seen, with 95 % intervals."""
 
-python -m models.finbert.evaluation rows.csv
-"""
-
-import argparse
 import csv
-import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,16 +11,13 @@ from numpy.typing import NDArray
 from models.finbert.lexicon import lexicon_label
 from models.finbert.scorer import Scorer
 from models.finbert.text import digest
+from models.seen import SeenData
 
 RESAMPLES = 1_000
 BINS = 15
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-class SeenData(ValueError):  # noqa: N818 - the rows are at fault, not the code
-    """Rows to evaluate on were used to fit or tune the model."""
 
 
 class Row(NamedTuple):
@@ -150,19 +141,3 @@ def interval(
     draws = rng.integers(0, len(labels), size=(RESAMPLES, len(labels)))
     low, high = np.quantile([of(labels[draw], answers[draw]) for draw in draws], [0.025, 0.975])
     return [round(float(number), 4) for number in (of(labels, answers), low, high)]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the report on a CSV file as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("rows", type=Path, help="CSV with columns text, label and maybe lang")
-    parser.add_argument("--entry", type=Path, default=Path("onnx/sentiment_en.json"))
-    parser.add_argument("--allow-seen", action="store_true", help="measure rows trained on too")
-    chosen = parser.parse_args(arguments)
-    scorer = Scorer.load(json.loads(chosen.entry.read_text()), chosen.entry.parent)
-    report = evaluate(read_csv(chosen.rows), scorer, allow_seen=chosen.allow_seen)
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,6 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from torch import Tensor, nn
 
 OPSET = 18
@@ -64,6 +63,11 @@ def to_int8(fp32: Path, int8: Path) -> None:
     tensor, as `quantize_dynamic` gives MatMul, moved logits by up to 1.3 instead of 0.3, for the
     few large activations of the feed-forward layers.
     """
+    # Imported late, as its import turns on the log of every library at level INFO.
+    from onnxruntime.quantization.matmul_nbits_quantizer import (  # noqa: PLC0415
+        MatMulNBitsQuantizer,
+    )
+
     quantize_dynamic(fp32, int8, op_types_to_quantize=["Gather"], weight_type=QuantType.QInt8)
     quantizer = MatMulNBitsQuantizer(
         onnx.load(int8), bits=8, block_size=32, is_symmetric=True, accuracy_level=4

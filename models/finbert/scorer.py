@@ -18,7 +18,7 @@ from models.finbert.text import clean
 REMEMBERED_TEXTS = 4_096  # Syndicated headlines come again within minutes; about 1 MB.
 
 
-class ArtefactMismatch(ValueError):  # noqa: N818 - as ModelSchemaMismatch
+class ArtefactMismatch(ValueError):
     """A file of the model is not the one its manifest entry names."""
 
 

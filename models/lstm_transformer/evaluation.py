@@ -1,6 +1,6 @@
 """Measure a forecast artefact on bars it has not seen, beside its baselines.
 
-    python -m models.lstm_transformer.evaluation bars.csv --interval 1m --tz America/New_York
+python -m models.lstm_transformer.evaluation bars.csv --interval 1m --tz America/New_York
 """
 
 import argparse

@@ -23,7 +23,6 @@ from models.exporting import write_entry
 from models.features import Floats, Singles
 from models.lstm_transformer import baselines
 from models.lstm_transformer.export import OPSET, export, parity
-from models.lstm_transformer.forecaster import Forecaster
 from models.lstm_transformer.network import LEVELS, Member, Network, Shape, quantiles
 from models.lstm_transformer.samples import (
     HORIZONS,
@@ -138,7 +137,7 @@ def fit_member(
                 continue
             found = tuning_scores(member, network, tune, recipe)
             history.append({"epoch": epoch + (number + 1) / batches, **found})
-            print(f"  seed {seed} " + json.dumps(history[-1]), flush=True)  # noqa: T201
+            print(f"  seed {seed} " + json.dumps(history[-1]), flush=True)
             if found["loss"] < best:
                 best, waited = found["loss"], 0
                 kept = {name: value.clone() for name, value in member.state_dict().items()}
@@ -215,16 +214,29 @@ def feature_moments(rows: Singles) -> tuple[Floats, Floats, Floats]:
     return mask, mean, np.where(mask > 0.0, scale, 1.0)
 
 
-def train(interval: str, data: Path, out: Path, cache: Path | None, seed: int, device: str) -> None:
-    """Train the forecast of `interval` and put it into the folder `out`."""
+def train(
+    interval: str,
+    data: Path,
+    out: Path,
+    cache: Path | None = None,
+    *,
+    seed: int = 7,
+    device: str = "cpu",
+    threads: int = 1,
+) -> None:
+    """Train the forecast of `interval` and put it into the folder `out`.
+
+    One thread by default: sums then have one order, so that the same data and seed give the
+    same weights, and the two intervals can train side by side.
+    """
     begun = perf_counter()
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     torch.manual_seed(seed)
     on = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
     recipe, shape, name = RECIPES[interval], Shape(), f"forecast_{interval}"
     stack = assemble(interval, data, cache)
     fit, tune = stack.splits["fit"], stack.splits["tune"]
-    print({use: len(part) for use, part in stack.splits.items()}, flush=True)  # noqa: T201
+    print({use: len(part) for use, part in stack.splits.items()}, flush=True)
 
     network = Network(shape)
     mask, mean, scale = feature_moments(stack.features[fit.rows])
@@ -280,7 +292,7 @@ def train(interval: str, data: Path, out: Path, cache: Path | None, seed: int, d
         "best_tuning_loss": [min(look["loss"] for look in member) for member in history],
     }
     write_entry(out, name, entry)
-    print(f"{name}: {perf_counter() - begun:.0f} s", json.dumps(entry["metrics"]), flush=True)  # noqa: T201
+    print(f"{name}: {perf_counter() - begun:.0f} s", json.dumps(entry["metrics"]), flush=True)
 
 
 def distribution(rows: Singles, mask: Floats, mean: Floats, scale: Floats) -> dict[str, Any]:
@@ -378,8 +390,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="where computed features are kept")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--device", choices=("cpu", "auto"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    train(args.interval, args.data, args.out, args.cache, args.seed, args.device)
+    train(
+        args.interval,
+        args.data,
+        args.out,
+        args.cache,
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ the volatility known at the bar gives each symbol and hour the same say, and nee
 but the bar. An episode is one session (or half an hour of seconds where trading never closes).
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -71,7 +71,7 @@ def take(
 class PositionsEnv(gymnasium.Env[Singles, np.int64]):
     """One symbol at a time; each episode is drawn by the environment's own generator."""
 
-    metadata: dict[str, Any] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self, market: Market, rules: PositionRules) -> None:
         """Trade `market` under `rules`."""

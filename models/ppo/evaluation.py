@@ -105,7 +105,7 @@ def hold(market: Market, track: Track, rules: PositionRules) -> Floats:
     growth = np.zeros((len(stamps), len(market.symbols)))
     growth[time_of, market.symbol_of] = np.where(market.ready, np.log1p(market.next_return), 0.0)
     worth = np.exp(growth.cumsum(0)).mean(1)
-    returns = worth / np.r_[1.0, worth[:-1]] - 1.0
+    returns: Floats = worth / np.r_[1.0, worth[:-1]] - 1.0
     acting = np.flatnonzero(track.ready.any(1))
     ready = np.flatnonzero(market.ready)
     once = float(cost_of(market, ready, np.ones(len(ready)), rules).mean())

@@ -13,7 +13,7 @@ from models.ppo.market import Market
 from models.ppo.rules import Integers, PositionRules
 
 
-class Lanes(VecEnv):
+class Lanes(VecEnv):  # type: ignore[misc] # the package has no types
     """`count` episodes of a market side by side; a lane that ends begins another at once.
 
     Lanes start within their first episode at random rows, so that they stand at different
@@ -98,7 +98,7 @@ class Lanes(VecEnv):
         """Refuse: lanes are rows of arrays, not objects."""
         raise NotImplementedError
 
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:  # noqa: ARG002
         """Say that no lane is wrapped."""
         return [False for _ in self._get_indices(indices)]
 

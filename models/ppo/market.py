@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import CLOSE, SPREAD, Floats, Singles
+from models.datasets import SymbolBars
+from models.features import Floats, Singles
 from models.ppo.rules import (
     BASIS_POINT,
     NEVER_CLOSES,
@@ -33,25 +34,17 @@ _COLUMNS = (
 )
 # Features that change their sign with the direction of prices; the others stay.
 _ODD = frozenset(
-    (
-        "roc_1 roc_2 roc_5 roc_10 roc_15 roc_30 roc_60 momentum_10 rsi_14 rsi_5 stochastic_k "
-        "stochastic_d williams_r_14 cci_20 mfi_14 macd macd_signal macd_histogram "
-        "directional_index ema_distance_8 ema_distance_21 ema_distance_55 sma_distance_20 "
-        "sma_distance_60 sma_distance_120 bollinger_position obv_slope_20 bar_position "
-        "vwap_distance imbalance imbalance_mean_10"
-    ).split()
+    {
+        *(f"roc_{span}" for span in (1, 2, 5, 10, 15, 30, 60)),
+        *("momentum_10", "rsi_14", "rsi_5", "stochastic_k", "stochastic_d", "williams_r_14"),
+        *("cci_20", "mfi_14", "macd", "macd_signal", "macd_histogram", "directional_index"),
+        *(f"ema_distance_{span}" for span in (8, 21, 55)),
+        *(f"sma_distance_{span}" for span in (20, 60, 120)),
+        *("bollinger_position", "obv_slope_20", "bar_position", "vwap_distance"),
+        *("imbalance", "imbalance_mean_10"),
+    }
 )
 _SIGNS = np.array([-1.0 if name in _ODD else 1.0 for name in FEATURES], dtype=np.float32)
-
-
-class Series(Protocol):
-    """What is read of one symbol's bars; `models.datasets.SymbolBars` has it."""
-
-    ts_close: Integers
-    bars: Floats
-    session_left: Integers
-    features: Singles
-    volatility: Floats
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,8 @@ class Market:
         for symbol in np.unique(self.symbol_of[self.ready]):
             moves = self.volatility[self.ready & (self.symbol_of == symbol)]
             floor[symbol] = max(_STILL, float(np.median(moves)) / 4.0)
-        return np.maximum(self.volatility, floor[self.symbol_of])
+        out: Floats = np.maximum(self.volatility, floor[self.symbol_of])
+        return out
 
 
 def cost_of(
@@ -96,7 +90,7 @@ def cost_of(
 
 
 def market_of(
-    bars: Mapping[str, Series],
+    bars: Mapping[str, SymbolBars],
     *,
     after: int | None = None,
     until: int | None = None,
@@ -119,8 +113,8 @@ def market_of(
     for index, name in enumerate(symbols):
         part = bars[name]
         inside = (part.ts_close > low) & (part.ts_close <= high)
-        full = (np.arange(len(inside)) >= HISTORY - 1) & np.isfinite(part.features).all(1)
-        close = part.bars[inside, CLOSE]
+        full = part.ready & np.isfinite(part.features).all(1)
+        close = part.close[inside]
         ready = full[inside] & (np.arange(inside.sum()) >= skip)
         left = part.session_left[inside].astype(np.int64)
         columns["ts_close"].append(part.ts_close[inside])
@@ -128,7 +122,7 @@ def market_of(
         columns["volatility"].append(np.nan_to_num(part.volatility[inside]))
         columns["session_left"].append(left)
         columns["ready"].append(ready)
-        half = part.bars[inside, SPREAD] / close / 2.0 / BASIS_POINT
+        half = part.spread[inside] / close / 2.0 / BASIS_POINT
         columns["half_spread_bps"].append(np.maximum(np.nan_to_num(half), 0.0))
         columns["next_return"].append(np.append(close[1:] / close[:-1] - 1.0, 0.0)[: len(close)])
         columns["symbol_of"].append(np.full(len(close), index))

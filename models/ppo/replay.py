@@ -56,7 +56,8 @@ def replay(market: Market, act: Act, rules: PositionRules) -> Track:
         positions[time] = position
         preference[time] = probabilities[:, 2] - probabilities[:, 0]
     traded = np.abs(positions - before).astype(np.float64)
-    earned = positions * np.where(present, market.next_return[rows], 0.0)
+    returns = np.where(present, market.next_return[rows], 0.0)
+    earned = positions.astype(np.float64) * returns
     cost = cost_of(market, rows, traded, rules)
     return Track(
         ts_close=stamps,

@@ -131,7 +131,9 @@ def next_position(
 def observe(rows: Singles, position: Integers, held: Integers) -> Singles:
     """Return the policy's input, (symbols, features + 2) float32.
 
-    The last feature row, the virtual position and how long it has stood, in windows up to 1.
+    The last feature row, the virtual position and how long it has stood, in windows up to 1;
+    how long a symbol has been flat says nothing and reads 0.
     """
-    extra = np.stack((position, np.minimum(held, WINDOW) / WINDOW), axis=1)
+    stood = np.where(position == 0, 0.0, np.minimum(held, WINDOW) / WINDOW)
+    extra = np.stack((position, stood), axis=1)
     return np.concatenate((rows, extra.astype(np.float32)), axis=1)

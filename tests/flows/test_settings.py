@@ -28,7 +28,9 @@ def test_hash_covers_what_decides():
         settings, risk=msgspec.structs.replace(settings.risk, position_limit=0.01)
     )
     shifted = with_receive_offset(settings, 7)
-    hashes = {s.config_hash for s in (settings, tight, shifted, load_profile("demo", symbols=("A",)))}
+    hashes = {
+        s.config_hash for s in (settings, tight, shifted, load_profile("demo", symbols=("A",)))
+    }
     assert len(hashes) == 4
 
 

@@ -63,9 +63,7 @@ def test_run_that_is_ended_and_resumed_gives_the_same_digest(
     # Twenty times real speed leaves seconds between the first signal and the end.
     arguments = ("replay", short, MOOD, "--profile", "demo", "--store", store, "--quiet")
     line, options = replays.command(*arguments, "--speed", "20")
-    process = subprocess.Popen(
-        line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options
-    )
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
     while stored(store) < signals:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -184,7 +182,5 @@ def nudge(model):
 def test_changed_store_is_refused_for_another_run(short, reference, tmp_path):
     store = tmp_path / "run.sqlite"
     store.write_bytes(reference[0].read_bytes())
-    error = nextgen(
-        "replay", short, "--profile", "demo", "--store", store, "--quiet", code=2
-    )
+    error = nextgen("replay", short, "--profile", "demo", "--store", store, "--quiet", code=2)
     assert "holds a run of other inputs" in error

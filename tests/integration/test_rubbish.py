@@ -136,8 +136,6 @@ def test_missing_file_ends_with_one_sentence(tmp_path):
 def test_wrong_profile_key_ends_with_one_sentence(short, tmp_path, text, complaint):
     profile = tmp_path / "wrong.toml"
     profile.write_text(text)
-    error = nextgen(
-        "replay", short, "--profile", profile, "--store", tmp_path / "s.sqlite", code=2
-    )
+    error = nextgen("replay", short, "--profile", profile, "--store", tmp_path / "s.sqlite", code=2)
     assert complaint in error
     assert error.count("\n") == 1

@@ -28,7 +28,7 @@ def by_symbol(frame):
 
 def as_messages(bars):
     """Return the rows of `bars` as the bars stage would have delivered them."""
-    optional = lambda value: None if np.isnan(value) else float(value)  # noqa: E731
+    optional = lambda value: None if np.isnan(value) else float(value)
     for number in range(len(bars)):
         opened, high, low, close, volume, vwap, spread, imbalance, quiet = bars.bars[number]
         left = int(bars.session_left[number])

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.bar_files import read_bars
-from models.features import CLOSE, COLUMNS, HIGH, LOW, OPEN, VOLUME, VWAP, feature_row, feature_values
+from models.features import (
+    CLOSE,
+    COLUMNS,
+    HIGH,
+    LOW,
+    OPEN,
+    VOLUME,
+    VWAP,
+    feature_row,
+    feature_values,
+)
 from models.schema import CLIP, FEATURES, LOOKBACK
 
 EQKER = Path(__file__).parents[2] / "data/bars/eqker_us_1m_2019-02-11_15"

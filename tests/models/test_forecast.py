@@ -37,7 +37,7 @@ def artefact(request):
 def test_onnx_equals_torch_within_the_manifests_tolerance(artefact, real):
     torch = pytest.importorskip("torch")
     load_file = pytest.importorskip("safetensors.torch").load_file
-    from models.lstm_transformer.network import Network, Shape  # noqa: PLC0415 - needs torch
+    from models.lstm_transformer.network import Network, Shape
 
     network = Network(Shape(**artefact.entry["shape"]))
     network.load_state_dict(load_file(artefact.folder / artefact.entry["state"]))

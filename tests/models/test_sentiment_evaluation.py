@@ -1,6 +1,5 @@
 """Measuring the sentiment model on labelled rows."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,15 @@ from models.finbert.evaluation import (
     calibration_error,
     evaluate,
     macro_f1,
-    main,
     read_csv,
 )
 from models.finbert.lexicon import lexicon_label
 from models.finbert.scorer import Scorer
 from models.finbert.text import digest
+from models.runtime import read_manifest
 
 ONNX = Path(__file__).parents[2] / "onnx"
-SCORER = Scorer.load(json.loads((ONNX / "sentiment_en.json").read_text()), ONNX)
+SCORER = Scorer.load(read_manifest()["sentiment_en"], ONNX)
 ROWS = [
     ("Zyqo Widgets shares plunge after loss widens", 0),
     ("Zyqo Widgets surges on record profit", 1),
@@ -111,15 +110,6 @@ def test_a_bad_file_is_refused_with_its_line(content: str, message: str, tmp_pat
 
     with pytest.raises(ValueError, match=message):
         read_csv(path)
-
-
-def test_command_prints_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))
-
-    main([str(path), "--entry", str(ONNX / "sentiment_en.json")])
-
-    assert json.loads(capsys.readouterr().out)["n"] == 4
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_being_right() -> None:

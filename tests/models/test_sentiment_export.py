@@ -1,6 +1,5 @@
 """Exporting a classifier: a tiny one, from torch to a scorer."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from models.finbert.scorer import Scorer
+from models.runtime import read_manifest
 
 WORDS = """
 bank shares fall rise profit loss the a of on after record weak strong http 1 2 5
@@ -56,7 +56,7 @@ def test_finbert_export_serves_torchs_answers_with_labels_matched_by_name(
 
     entry = export_finbert(str(tiny_bert), tmp_path / "onnx", work=tmp_path / "build")
 
-    assert json.loads((tmp_path / "onnx" / "finbert.json").read_text()) == entry
+    assert read_manifest(tmp_path / "onnx")["finbert"] == entry
     assert entry["parity"]["fp32"]["max_abs"] <= entry["parity"]["fp32"]["tolerance"]
     scorer = Scorer.load(entry, tmp_path / "onnx")
     network = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()

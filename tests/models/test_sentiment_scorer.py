@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from models.finbert.evaluation import read_csv
 from models.finbert.scorer import SILENT, ArtefactMismatch, Scorer, Sentiment
+from models.runtime import read_manifest
 
 ONNX = Path(__file__).parents[2] / "onnx"
-ENTRY: dict[str, Any] = json.loads((ONNX / "sentiment_en.json").read_text())
+ENTRY: dict[str, Any] = read_manifest()["sentiment_en"]
 REFERENCE = Path(__file__).parents[2] / "models" / "finbert" / "reference.csv"
 SCORER = Scorer.load(ENTRY, ONNX)
 

@@ -70,9 +70,7 @@ def test_auc_and_ic_depend_on_order_only(stretch: float, shift: float):
     moved = stretch * SCORES + shift
 
     assert statistics.auc(UP, moved) == pytest.approx(statistics.auc(UP, SCORES), abs=1e-12)
-    assert statistics.ic(moved, RETURNS) == pytest.approx(
-        statistics.ic(SCORES, RETURNS), abs=1e-12
-    )
+    assert statistics.ic(moved, RETURNS) == pytest.approx(statistics.ic(SCORES, RETURNS), abs=1e-12)
 
 
 def test_bootstrap_repeats_with_its_seed_and_brackets_the_estimate():
