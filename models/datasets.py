@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from models import features as feature_code
-from models.bar_files import read_bars
+from models.bar_files import Label, read_bars
 from models.calendars import Calendar, Session, sessions
 from models.features import (
     CLOSE,
@@ -128,7 +128,7 @@ def load(
     *,
     interval_ns: int,
     tz: str | None = None,
-    label: str = "close",
+    label: Label = "close",
     calendar: str,
     cache: Path | None = None,
     symbols: tuple[str, ...] | None = None,

@@ -33,13 +33,16 @@ class Logistic:
         return out
 
     def write(self, path: Path) -> None:
-        """Store the coefficients as JSON."""
+        """Store the coefficients as JSON, to ten decimals.
+
+        What lies beyond depends on how many threads the linear algebra ran on.
+        """
         content = {
             "features": list(FEATURES),
-            "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
-            "weights": self.weights.tolist(),
-            "bias": self.bias,
+            "mean": self.mean.round(10).tolist(),
+            "scale": self.scale.round(10).tolist(),
+            "weights": self.weights.round(10).tolist(),
+            "bias": round(self.bias, 10),
         }
         path.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -47,8 +50,8 @@ class Logistic:
     def read(cls, path: Path) -> "Logistic":
         """Read what `write` stored."""
         content = json.loads(path.read_text())
-        arrays = (np.array(content[name]) for name in ("mean", "scale", "weights"))
-        return cls(*arrays, bias=float(content["bias"]))
+        mean, scale, weights = (np.array(content[name]) for name in ("mean", "scale", "weights"))
+        return cls(mean, scale, weights, float(content["bias"]))
 
 
 def fit(rows: Singles, up: Flags, mask: Floats, steps: int = 12) -> Logistic:

@@ -19,6 +19,7 @@ from models.features import Floats, Singles
 from models.lstm_transformer.baselines import Logistic, momentum
 from models.lstm_transformer.forecaster import Forecaster
 from models.runtime import Artefact
+from models.schema import HISTORY
 from models.seen import SeenData, refuse_seen
 
 __all__ = ["SeenData", "evaluate", "measure"]
@@ -88,7 +89,7 @@ def measure(
     if not spoken.any():
         raise ValueError(
             f"nothing to measure: {len(abstains)} complete inputs with a label, and the model "
-            f"abstains from all; an input needs {datasets.HISTORY} bars of a symbol"
+            f"abstains from all; an input needs {HISTORY} bars of a symbol"
         )
     baseline = Logistic.read(artefact.folder / artefact.entry["logistic"])
     blocks, kind = statistics.blocks_of(stamps[spoken])
@@ -147,7 +148,7 @@ def _predict(
             )
     if not parts:
         raise ValueError(
-            f"nothing to measure: no symbol has {datasets.HISTORY} bars and a label "
+            f"nothing to measure: no symbol has {HISTORY} bars and a label "
             f"{horizon} bars later in the same session"
         )
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -171,9 +172,7 @@ def _scores(
     }
 
 
-def _interval(
-    statistic: statistics.Statistic, blocks: datasets.Integers, seed: int
-) -> list[float]:
+def _interval(statistic: statistics.Statistic, blocks: datasets.Integers, seed: int) -> list[float]:
     return statistics.block_bootstrap(statistic, blocks, seed=seed)
 
 

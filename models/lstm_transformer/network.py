@@ -102,9 +102,11 @@ class Member(nn.Module):
         self.gate = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(shape.dropout)
         self.heads = nn.Linear(width, 5)
-        # A straight way from the last row: what a linear model can see costs no training.
+        # A straight way from the last row, so that the branches need only learn what a
+        # linear model cannot see.
         self.direct = nn.Linear(shape.features, 5)
         nn.init.zeros_(self.direct.weight)
+        nn.init.zeros_(self.direct.bias)
         nn.init.normal_(self.heads.weight, std=0.02)
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -118,7 +120,7 @@ class Member(nn.Module):
         both = self.normalise(torch.cat((path[:, -1], compared[:, -1]), dim=-1))
         gate = torch.sigmoid(self.gate(both))
         fused = gate * both[:, : shape.width] + (1.0 - gate) * both[:, shape.width :]
-        out: Tensor = self.heads(self.dropout(fused)) + self.direct(self.dropout(last))
+        out: Tensor = self.heads(self.dropout(fused)) + self.direct(last)
         return out
 
 

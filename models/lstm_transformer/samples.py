@@ -123,7 +123,8 @@ class Stack:
 
     def windows(self, samples: Samples) -> Singles:
         """Return the samples' model inputs, (n, WINDOW, features)."""
-        return self.features[samples.rows[:, None] + np.arange(1 - WINDOW, 1)]
+        out: Singles = self.features[samples.rows[:, None] + np.arange(1 - WINDOW, 1)]
+        return out
 
 
 def nanoseconds(moment: str) -> int:
@@ -148,7 +149,7 @@ def assemble(interval: str, data: Path, cache: Path | None) -> Stack:
             calendar=source.calendar,
             cache=cache,
         )
-        for file in [path] if path.is_file() else sorted(path.rglob("*.zip")):
+        for file in [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob("*"))):
             files[str(file.relative_to(data))] = sha256_of(file)
         found: dict[str, list[Samples]] = {use: [] for use in USES}
         for bars in by_symbol.values():

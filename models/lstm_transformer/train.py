@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from models import runtime, statistics
 from models.exporting import write_entry
-from models.features import Floats, Singles
 from models.lstm_transformer import baselines
+from models.lstm_transformer.baselines import Logistic
 from models.lstm_transformer.export import OPSET, export, parity
 from models.lstm_transformer.network import LEVELS, Member, Network, Shape, quantiles
 from models.lstm_transformer.samples import (
@@ -33,11 +33,15 @@ from models.lstm_transformer.samples import (
     assemble,
     join,
 )
-from models.runtime import Artefact
+from models.lstm_transformer.validation import (
+    calibrate,
+    distribution,
+    feature_moments,
+    raw_outputs,
+    validation_of,
+)
 from models.schema import FEATURES, SCHEMA_HASH
 
-# The clock of a few dozen sessions is noise that a network would learn by heart.
-UNREAD = ("session_sin", "session_cos")
 QUOTES = ("spread", "spread_ratio_20", "imbalance", "imbalance_mean_10", "has_quotes")
 TOLERANCE = 1e-5  # between torch and ONNX, absolute, on both outputs
 
@@ -46,19 +50,23 @@ TOLERANCE = 1e-5  # between torch and ONNX, absolute, on both outputs
 class Recipe:
     """What a training is made of; chosen on the tuning split."""
 
-    epochs: int = 3
+    epochs: int = 2
     batch: int = 1024
-    rate: float = 1e-3
-    decay: float = 0.05
+    rate: float = 5e-4
+    decay: float = 0.2
     neutral_weight: float = 0.5  # of the auxiliary target: better than the market?
     checks: int = 3  # looks at the tuning split in one epoch
     patience: int = 4  # looks without a better loss before a member stops
+    linear_start: bool = True  # the straight way begins as logistic regressions
     quote_dropout: float = 0.0  # share of windows shown without quotes
 
 
 # Half of the one-second windows hide their quotes, so that the model also serves a venue
 # whose quotes are missing or unlike those of 2013.
-RECIPES = {"1m": Recipe(), "1s": Recipe(epochs=4, quote_dropout=0.5)}
+RECIPES = {
+    "1m": Recipe(),
+    "1s": Recipe(epochs=4, rate=1e-3, decay=0.05, linear_start=False, quote_dropout=0.5),
+}
 
 
 def loss_of(raw: Tensor, target: Tensor, neutral: Tensor, recipe: Recipe) -> Tensor:
@@ -101,14 +109,25 @@ class Feeder:
         return tuple(part.to(self.device) for part in parts)  # type: ignore[return-value]
 
 
+def start_linear(network: Network, up: Logistic, neutral: Logistic) -> None:
+    """Start every member's straight way as these regressions, on the network's own scaling."""
+    mean, scale = network.mean.double().cpu().numpy(), network.scale.double().cpu().numpy()
+    for member in network.members:
+        direct = member.direct
+        for output, model in ((3, up), (4, neutral)):
+            weights = model.weights * scale / model.scale
+            bias = model.bias + float(model.weights @ ((mean - model.mean) / model.scale))
+            with torch.no_grad():
+                direct.weight[output] = torch.from_numpy(weights)  # type: ignore[index, operator]
+                direct.bias[output] = bias  # type: ignore[index, operator]
+
+
 def fit_member(
     member: Member, network: Network, fit: Feeder, tune: Feeder, recipe: Recipe, seed: int
 ) -> list[dict[str, float]]:
     """Train one member, keep its best weights on the tuning split; return its history."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(
-        member.parameters(), lr=recipe.rate, weight_decay=recipe.decay
-    )
+    optimiser = torch.optim.AdamW(member.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     batches = len(fit.samples) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=recipe.rate, total_steps=recipe.epochs * batches
@@ -168,50 +187,8 @@ def tuning_scores(
         "loss": float(loss),
         "auc": statistics.auc(tune.samples.returns[moved] > 0.0, score[moved]),
         "ic": statistics.ic(score, tune.samples.returns),
+        "neutral_ic": statistics.ic(score, tune.samples.neutral),
     }
-
-
-def raw_outputs(network: Network, stack: Stack, samples: Samples) -> Tensor:
-    """Return the network's uncalibrated outputs for all samples, on the CPU."""
-    network.eval()
-    device = network.mask.device
-    with torch.no_grad():
-        parts = [
-            network.raw(torch.from_numpy(stack.windows(samples.take(chosen))).to(device)).cpu()
-            for chosen in np.array_split(np.arange(len(samples)), len(samples) // 4096 + 1)
-        ]
-    return torch.cat(parts)
-
-
-def calibrate(network: Network, raw: Tensor, samples: Samples) -> dict[str, float]:
-    """Set the temperature of P(up) and the stretch of the quantiles from unseen samples.
-
-    Slopes only: an intercept would learn the market's drift in these few days.
-    """
-    moved = samples.returns != 0.0
-    logit, up = raw[moved, 3].double(), torch.from_numpy(samples.returns[moved] > 0.0).double()
-    grid = torch.linspace(0.05, 2.0, 391, dtype=torch.float64)
-    losses = [functional.binary_cross_entropy_with_logits(logit * t, up) for t in grid]
-    temperature = float(grid[int(torch.stack(losses).argmin())])
-    low, median, high = quantiles(raw).double().unbind(-1)
-    target = torch.from_numpy(samples.target)
-    below = torch.quantile((median - target) / (median - low), 1.0 - LEVELS[0])
-    above = torch.quantile((target - median) / (high - median), LEVELS[2])
-    network.temperature.fill_(temperature)
-    network.quantile_stretch.copy_(torch.stack((below, above)).float())
-    return {"temperature": temperature, "below": float(below), "above": float(above)}
-
-
-def feature_moments(rows: Singles) -> tuple[Floats, Floats, Floats]:
-    """Return mask, mean and scale of the fit split's rows.
-
-    A feature that never varied there (quotes, where a market has none) is masked: what the
-    network would make of it later, nothing has taught it.
-    """
-    mean, scale = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
-    mask = (scale > 1e-3).astype(np.float64)
-    mask[[FEATURES.index(name) for name in UNREAD]] = 0.0
-    return mask, mean, np.where(mask > 0.0, scale, 1.0)
 
 
 def train(
@@ -243,21 +220,26 @@ def train(
     for buffer, values in ((network.mask, mask), (network.mean, mean), (network.scale, scale)):
         buffer.copy_(torch.from_numpy(values))
     network.to(on)
+    rows, moved = stack.features[fit.rows], fit.returns != 0.0
+    logistic = baselines.fit(rows[moved], fit.returns[moved] > 0.0, mask)
+    if recipe.linear_start:
+        apart = np.abs(fit.neutral) > 1e-9  # a lone symbol is its own market
+        neutral = baselines.fit(rows[apart], fit.neutral[apart] > 0.0, mask)
+        start_linear(network, logistic, neutral)
     history = []
     for number, member in enumerate(network.members):
         feeders = Feeder(stack, fit, on), Feeder(stack, tune, on)
         history.append(fit_member(member, network, *feeders, recipe, seed + number))  # type: ignore[arg-type]
     network.to("cpu").eval()
-    calibrating = stack.splits["calibrate"]
+    # The tuning days as well: the market's own moves dominate any two days.
+    calibrating = join([tune, stack.splits["calibrate"]])
     calibration = calibrate(network, raw_outputs(network, stack, calibrating), calibrating)
 
-    rows = stack.features[fit.rows]
-    moved = fit.returns != 0.0
-    logistic = baselines.fit(rows[moved], fit.returns[moved] > 0.0, mask)
     logistic.write(out / f"{name}.logistic.json")
     save_file(network.state_dict(), out / f"{name}.safetensors")
     export(network, out / f"{name}.onnx")
-    real = stack.windows(join([part.take(slice(0, 300)) for part in stack.splits.values()]))
+    some = [part.take(np.arange(min(300, len(part)))) for part in stack.splits.values()]
+    real = stack.windows(join(some))
     difference = parity(network, out / f"{name}.onnx", real)
 
     entry: dict[str, Any] = {
@@ -293,88 +275,6 @@ def train(
     }
     write_entry(out, name, entry)
     print(f"{name}: {perf_counter() - begun:.0f} s", json.dumps(entry["metrics"]), flush=True)
-
-
-def distribution(rows: Singles, mask: Floats, mean: Floats, scale: Floats) -> dict[str, Any]:
-    """Return what makes a last row strange: its mean squared deviation above that of 99.9 %."""
-    weight = mask / (scale * scale) / mask.sum()
-    distance = rows.astype(np.float64) - mean
-    strangeness = (distance * distance * weight).sum(axis=1)
-    return {
-        "mean": mean.tolist(),
-        "weight": weight.tolist(),
-        "limit": float(np.quantile(strangeness, 0.999)),
-        "quantile": 0.999,
-    }
-
-
-def validation_of(out: Path, name: str, entry: dict[str, Any], stack: Stack) -> dict[str, Any]:
-    """Return centre, ranks, skill and metrics, from the exported graph itself.
-
-    Centre and ranks come from the tuning and calibration splits together, skill and metrics
-    from the test split, which nothing else has touched.
-    """
-    blank = {"centre": 0.0, "ranks": [0.0, 1.0], "skill": {"value": 0.0}, "sha256": "unset"}
-    validation = join([stack.splits["tune"], stack.splits["calibrate"]])
-    edge = 2.0 * _chances(Artefact(name, entry | blank, out), stack, validation) - 1.0
-    centre = float(np.median(edge))
-    ranks = np.quantile(np.abs(edge - centre), np.linspace(0.0, 1.0, 101)).tolist()
-
-    test = stack.splits["test"]
-    p_up = _chances(Artefact(name, entry | blank, out), stack, test)
-    blocks, kind = statistics.blocks_of(test.ts_close)
-    moved = test.returns != 0.0
-    logistic = baselines.Logistic.read(out / entry["logistic"])
-    rows = stack.features[test.rows]
-    others = {
-        "logistic": logistic.probability(rows),
-        "momentum": baselines.momentum(rows, int(entry["horizon_bars"])),
-    }
-
-    def measured(scores: Floats) -> dict[str, list[float]]:
-        rises = test.returns[moved] > 0.0
-        auc = statistics.weighted_auc(rises, scores[moved])
-        ic = statistics.weighted_ic(scores, test.returns)
-        return {
-            "auc": statistics.block_bootstrap(auc, blocks[moved]),
-            "ic": statistics.block_bootstrap(ic, blocks),
-        }
-
-    found = measured(p_up)
-    estimate, low, _ = found["ic"]
-    value, how = low / 0.10, "lower 95 % bound of the test IC over 0.10"
-    if low <= 0.0:
-        value = max(estimate / 2.0, 0.002) / 0.10
-        how = "half the test IC over 0.10, at least 0.02: its interval includes 0"
-    return {
-        "centre": centre,
-        "ranks": ranks,
-        "skill": {
-            "value": float(np.clip(value, 0.0, 1.0)),
-            "ic": found["ic"],
-            "n": len(test),
-            "how": how,
-        },
-        "metrics": {
-            "split": "test",
-            "n": len(test),
-            "blocks": kind,
-            **found,
-            "brier": statistics.brier(test.returns[moved] > 0.0, p_up[moved]),
-            "ece": statistics.ece(test.returns[moved] > 0.0, p_up[moved]),
-            "baselines": {label: measured(scores) for label, scores in others.items()},
-        },
-    }
-
-
-def _chances(artefact: Artefact, stack: Stack, samples: Samples) -> Floats:
-    session = artefact.session(2)
-    parts = np.array_split(np.arange(len(samples)), len(samples) // 2048 + 1)
-    outputs = [
-        session.run(["p_up"], {"features": stack.windows(samples.take(chosen))})[0]
-        for chosen in parts
-    ]
-    return np.concatenate(outputs).astype(np.float64)
 
 
 def _seen(span: dict[str, Any]) -> dict[str, Any]:

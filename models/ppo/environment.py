@@ -7,7 +7,7 @@ The observation is the last feature row with the virtual position and its holdin
 action is the position wanted: 0, 1, 2 for short, flat, long; `rules.allowed` says what is
 granted. The reward of a bar is
 
-    (position * next return - costs) / max(volatility of one bar, floor)
+    (position * next return - costs) / max(volatility of one bar, cost of one side)
 
 a return in units of risk that adds up over bars. The differential Sharpe ratio would need
 running moments of past rewards in the observation, which serving does not have; dividing by
@@ -22,7 +22,7 @@ import numpy as np
 from gymnasium import spaces
 
 from models.features import Floats, Singles
-from models.ppo.market import Market, cost_of
+from models.ppo.market import Market, cost_of, risk_of
 from models.ppo.rules import Integers, PositionRules, allowed, observe
 from models.schema import CLIP, FEATURES
 
@@ -65,7 +65,7 @@ def take(
     )
     costs = cost_of(market, rows, granted - position, rules)
     net = granted * market.next_return[rows] - cost_share * costs
-    return granted, stood, net / market.risk[rows]
+    return granted, stood, net / risk_of(market, rows, rules)
 
 
 class PositionsEnv(gymnasium.Env[Singles, np.int64]):

@@ -123,15 +123,21 @@ def information(
 
 
 def paired(
-    bars: Mapping[str, SymbolBars], track: Track, actor: Actor, horizon: int
+    bars: Mapping[str, SymbolBars], track: Track, actor: Actor, horizon: int, *, delay: int = 0
 ) -> tuple[Floats, Floats, Integers]:
-    """Return value, realised return and bar close of each ready row that has a label."""
+    """Return value, realised return and bar close of each ready row that has a label.
+
+    With `delay` the return begins that many bars after the value, in the same session.
+    """
     values, returns, stamps = [], [], []
     for column, name in enumerate(sorted(bars)):
         symbol = bars[name]
         times = np.searchsorted(track.ts_close, symbol.ts_close)
         times = np.minimum(times, len(track.ts_close) - 1)
         label = labels(symbol, horizon)
+        label = np.r_[label[delay:], np.full(min(delay, len(label)), np.nan)]
+        left = symbol.session_left
+        label[(left != NEVER_CLOSES) & (left < delay)] = np.nan
         known = (track.ts_close[times] == symbol.ts_close) & np.isfinite(label)
         known &= track.ready[times, column]
         chosen = times[known]

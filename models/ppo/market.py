@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,20 +61,6 @@ class Market:
     symbols: tuple[str, ...]
     episodes: Integers  # (episodes, 2): first and last row that are acted on
 
-    @cached_property
-    def risk(self) -> Floats:
-        """What a return is divided by to become a reward: the volatility of one bar.
-
-        Not less than a quarter of its symbol's median: a motionless minute would otherwise
-        weigh like a crash.
-        """
-        floor = np.full(len(self.symbols), _STILL)
-        for symbol in np.unique(self.symbol_of[self.ready]):
-            moves = self.volatility[self.ready & (self.symbol_of == symbol)]
-            floor[symbol] = max(_STILL, float(np.median(moves)) / 4.0)
-        out: Floats = np.maximum(self.volatility, floor[self.symbol_of])
-        return out
-
 
 def cost_of(
     market: Market, rows: Integers, traded: Floats | Integers, rules: PositionRules
@@ -87,6 +72,16 @@ def cost_of(
     """
     slippage = np.maximum(rules.slippage_bps, market.half_spread_bps[rows])
     return trade_cost(np.asarray(traded, dtype=np.float64), rules.fee_bps, slippage)
+
+
+def risk_of(market: Market, rows: Integers, rules: PositionRules) -> Floats:
+    """Return what a bar's return is divided by to become a reward: its volatility.
+
+    Not less than what one side of a trade costs: moves that no trade could live on would
+    otherwise make a cost look like a crash.
+    """
+    floor = (rules.fee_bps + rules.slippage_bps) * BASIS_POINT
+    return np.maximum(market.volatility[rows], max(floor, _STILL))
 
 
 def market_of(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.features import Floats, Singles
-from models.ppo.market import Market, cost_of
+from models.ppo.market import Market, cost_of, risk_of
 from models.ppo.rules import (
     NEVER_CLOSES,
     Flags,
@@ -67,5 +67,5 @@ def replay(market: Market, act: Act, rules: PositionRules) -> Track:
         traded=traded,
         earned=earned,
         cost=cost,
-        reward=np.where(present, (earned - cost) / market.risk[rows], 0.0),
+        reward=np.where(present, (earned - cost) / risk_of(market, rows, rules), 0.0),
     )

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from models import datasets, seen
+from models.bar_files import read_bars
 from models.datasets import SymbolBars
 from models.lstm_transformer.samples import HORIZONS, INTERVALS, SOURCES, Source, nanoseconds
 from models.ppo.market import Market, market_of
@@ -41,11 +43,11 @@ def assemble(interval: str, data: Path, cache: Path | None) -> Splits:
     splits = Splits(markets={use: {} for use in USES})
     for source in SOURCES[interval]:
         path = data / source.path
-        bars = datasets.load(
-            path,
+        frame = read_bars(path, tz=source.tz, label=source.label, interval=INTERVALS[interval])
+        kept = frame["symbol"].unique().sort().head(source.first_symbols or frame.height)
+        bars = datasets.from_frame(
+            frame.filter(pl.col("symbol").is_in(kept.to_list())),
             interval_ns=INTERVALS[interval],
-            tz=source.tz,
-            label=source.label,
             calendar=source.calendar,
             cache=cache,
         )

@@ -164,7 +164,7 @@ def test_report_has_every_figure_with_its_interval_beside_doing_nothing(by_symbo
     for name in ("return", "sharpe", "ic"):
         estimate, low, high = report[name]
         assert low <= estimate <= high
-    assert report["blocks"] == {"kind": "hour", "count": 35}
+    assert report["blocks"] == {"kind": "hour", "count": 37}
     assert report["n"] == sum(int(bars.ready.sum()) for bars in by_symbol.values())
     assert 0.0 <= report["max_drawdown"] < 1.0
     assert report["baselines"]["flat"]["return"] == [0.0, 0.0, 0.0]

@@ -200,7 +200,6 @@ def test_mirrored_market_turns_returns_and_direction_round_and_back(market):
 
     assert (mirror.next_return == -market.next_return).all()
     assert (mirrored(mirror).features == market.features).all()
-    assert (mirror.risk == market.risk).all()
 
 
 def test_joined_markets_keep_their_episodes(market):
