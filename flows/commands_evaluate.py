@@ -14,6 +14,7 @@ from flows.cli import sentence_of
 from flows.settings import load_profile
 from models import datasets, runtime
 from models.bar_files import Label, read_bars
+from models.calendars import ALWAYS_OPEN
 from models.finbert import evaluation as of_sentiment
 from models.finbert.scorer import Scorer
 from models.lstm_transformer import evaluation as of_forecast
@@ -123,6 +124,11 @@ def _frame(data: Path, options: BarOptions) -> tuple[pl.DataFrame, int]:
     wanted = None if options.interval is None else given[options.interval]
     label: Label = "start" if options.label == "start" else "close"
     frame = read_bars(data, tz=options.tz or EASTERN, label=label, interval=wanted)
+    if options.tz is None and not frame.is_empty():
+        # Bars at all hours are no exchange's: their naive times are UTC, as replays read them.
+        always = of_forecast.calendar_of(frame, wanted or _interval_of(frame)) == ALWAYS_OPEN
+        if options.calendar == ALWAYS_OPEN or (options.calendar is None and always):
+            frame = read_bars(data, tz="UTC", label=label, interval=wanted)
     if options.symbols is not None:
         frame = frame.filter(pl.col("symbol").is_in(options.symbols))
     if frame.is_empty():
@@ -137,11 +143,12 @@ def _frame(data: Path, options: BarOptions) -> tuple[pl.DataFrame, int]:
 
 
 def _interval_of(frame: pl.DataFrame) -> int:
-    """Return the largest interval whose multiples all bar closes are; bars may be sparse."""
-    steps = frame["ts_close"].unique().sort().diff().drop_nulls().to_numpy()
-    if not len(steps):
-        raise InputError("there are too few bars to see their interval; give it with --interval")
-    return int(np.gcd.reduce(steps))
+    """Return the commonest step between bar closes; where that is odd, what divides all steps."""
+    steps = frame["ts_close"].unique().sort().diff().drop_nulls()
+    if steps.is_empty():
+        raise InputError("a single bar has no interval; say it with --interval")
+    common = int(steps.mode().to_numpy().min())
+    return common if common in _NAMES else int(np.gcd.reduce(steps.to_numpy()))
 
 
 def report_table(leg: str, report: dict[str, Any]) -> Table:

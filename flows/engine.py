@@ -1,5 +1,6 @@
 """Run the engine over recorded inputs in one process: universe, store, recovery, stopping."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -40,7 +41,7 @@ EPOCH = timedelta(seconds=2)
 ALL = ("all",)
 OFFSET_TRADES = 100
 OFFSET_LINES = 100_000
-OFFSET_STEP = 10_000_000  # ns
+OFFSET_STEP = 50_000_000  # ns
 
 
 def run_replay(
@@ -71,8 +72,12 @@ def run_replay(
         begin_run(run, settings, described, models.identities, overwrite=overwrite)
         recovery = recovery_folder(store)
         if not recovery.is_dir():
-            recovery.mkdir(parents=True)
-            init_db_dir(recovery, 1)
+            # Made beside and then renamed: a crash in between leaves no half of it.
+            fresh = recovery.with_suffix(".fresh")
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            init_db_dir(fresh, 1)
+            fresh.rename(recovery)
 
         stop = Event()
         install_stop_signals(stop)
@@ -122,22 +127,24 @@ def inputs_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplayInputs,
         group = msgspec.structs.replace(group, symbols=found)
         settings = msgspec.structs.replace(settings, group=group)
     if settings.inputs.estimate_receive_offset:
-        settings = with_receive_offset(settings, _receive_offset(inputs))
+        settings = with_receive_offset(settings, _receive_offset(inputs, settings.symbols))
     return inputs, settings
 
 
-def _receive_offset(inputs: ReplayInputs) -> int:
+def _receive_offset(inputs: ReplayInputs, symbols: tuple[str, ...]) -> int:
     """Return how far the recorder's clock ran behind the venue's, from the first trades.
 
     From few trades, so that cutting the recording short later changes nothing; to the
-    hundredth of a second, so that a trade more or less does not either.
+    twentieth of a second, a fifth of the lateness allowed, so that a bad line does not either.
     """
-    trades: list[Tick] = []
+    trades: dict[tuple[str, int | None], Tick] = {}
     for raw in islice(iterate(inputs), OFFSET_LINES):
-        trades.extend(message for message in normalise([raw]) if isinstance(message, Tick))
+        for message in normalise([raw]):
+            if isinstance(message, Tick) and message.symbol in symbols:
+                trades.setdefault((message.symbol, message.trade_id), message)
         if len(trades) == OFFSET_TRADES:
             break
-    offset = receive_offset(trades) or 0
+    offset = receive_offset(trades.values()) or 0
     return round(offset / OFFSET_STEP) * OFFSET_STEP
 
 

@@ -49,17 +49,39 @@ def load_models(settings: Settings, folder: Path | None = None) -> Models:
     )
     policy = runtime.load(group.policy, kind="policy", interval=group.interval_ns, folder=folder)
     sentiment = runtime.load(group.sentiment, kind="sentiment", folder=folder)
-    models = Models(
-        Forecaster(forecast),
-        Actor(policy),
-        Scorer.load(sentiment.entry, folder),
-        float(sentiment.entry["skill"]["value"]),
-        sentiment.identity,
-    )
-    rows = max(len(settings.symbols), 1)
+    try:
+        models = Models(
+            Forecaster(forecast),
+            Actor(policy),
+            Scorer.load(sentiment.entry, folder),
+            float(sentiment.entry["skill"]["value"]),
+            sentiment.identity,
+        )
+        _warm_up(models, max(len(settings.symbols), 1))
+    except runtime.ModelError:
+        raise
+    except Exception as error:  # whatever ONNX Runtime or an odd entry may raise
+        names = f"{group.forecast}, {group.policy} or {group.sentiment}"
+        raise runtime.ModelSchemaMismatch(
+            f"one of {names} is no model of its kind ({' '.join(str(error).split())}); restore "
+            "onnx/ or run 'make train'"
+        ) from error
+    return models
+
+
+def _warm_up(models: Models, rows: int) -> None:
+    """Run each model once; the answers must have the shapes that the legs read."""
     features = np.zeros((rows, WINDOW, len(FEATURES)), np.float32)
     nothing, all_ready = np.zeros(rows, np.int64), np.ones(rows, np.bool_)
-    models.forecaster.predict(features, np.ones(rows), all_ready)
-    models.actor.act(features, nothing, nothing, all_ready)
+    forecast = models.forecaster.predict(features, np.ones(rows), all_ready)
+    if forecast.quantiles.shape != (rows, 3) or forecast.p_up.shape != (rows,):
+        raise runtime.ModelSchemaMismatch(
+            f"model '{models.forecaster.identity}': expected 3 quantiles and P(up) a row, found "
+            f"shapes {forecast.quantiles.shape} and {forecast.p_up.shape}; run 'make train'"
+        )
+    if models.actor.act(features, nothing, nothing, all_ready).shape != (rows, 3):
+        raise runtime.ModelSchemaMismatch(
+            f"model '{models.actor.artefact.identity}': expected 3 probabilities a row; run "
+            "'make train'"
+        )
     models.score("warm-up")
-    return models

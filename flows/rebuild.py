@@ -94,15 +94,13 @@ def _crosses(
             for features in indicators.on(bar):
                 if bar.ts_close > start:
                     featured.setdefault(bar.ts_close, {})[symbol] = features
-    notices = [
-        _verified(notice, models)
-        for notice in read_notices(store, before=until)
-        if notice.after >= start
-    ]
+    # All are checked: what came before the checkpoint weighs in its state.
+    known = [_verified(notice, models) for notice in read_notices(store, before=until)]
+    notices = [notice for notice in known if notice.after >= start]
     for ts_close in sorted(featured):
-        known = [notice for notice in notices if notice.after < ts_close]
-        notices = notices[len(known) :]
-        yield _cross_section(settings, ts_close, featured[ts_close], tuple(known))
+        due = tuple(notice for notice in notices if notice.after < ts_close)
+        notices = notices[len(due) :]
+        yield _cross_section(settings, ts_close, featured[ts_close], due)
 
 
 def _verified(notice: Notice, models: Models) -> Notice:

@@ -21,6 +21,8 @@ from flows.settings import Settings
 from operators.errors import StoreError
 from operators.metrics import Timer
 
+_END = 1 << 20  # bytes of each end of an input that its fingerprint covers
+
 
 def recovery_folder(path: Path | str) -> Path:
     """Return where Bytewax keeps the recovery state of the run stored at `path`."""
@@ -28,19 +30,34 @@ def recovery_folder(path: Path | str) -> Path:
 
 
 def describe_inputs(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return each input's name and size: what tells two inputs apart, wherever they lie.
+    """Return each input's name, size and fingerprint: what tells two apart, wherever they lie.
 
-    A folder's size is that of all files under it.
+    The fingerprint covers both ends of each file, and names and sizes in a folder.
     """
     return [
         {
             "name": path.name,
-            "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            if path.is_dir()
-            else path.stat().st_size,
+            "bytes": sum(file.stat().st_size for file in _files(path)),
+            "fingerprint": _fingerprint(path),
         }
         for path in paths
     ]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _fingerprint(path: Path) -> str:
+    hashed = hashlib.sha256()
+    for file in _files(path):
+        size = file.stat().st_size
+        hashed.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as content:
+            hashed.update(content.read(_END))
+            content.seek(max(size - _END, 0))
+            hashed.update(content.read(_END))
+    return hashed.hexdigest()[:16]
 
 
 def identity_of(

@@ -79,6 +79,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     costs: CostSettings = CostSettings()
     checkpoint_every: int = 60  # bars; explain replays at most this many
 
+    def __post_init__(self) -> None:
+        """Refuse values that no run could work with."""
+        if self.checkpoint_every < 1:
+            raise ValueError("checkpoint_every must be at least 1")
+        if self.clock.lateness_ns < 0 or self.clock.plausible_ns <= 0:
+            raise ValueError("clock.lateness_ns must be at least 0, plausible_ns above it")
+        if self.clock.max_fill_bars < 1:
+            raise ValueError("clock.max_fill_bars must be at least 1")
+
     @property
     def symbols(self) -> tuple[str, ...]:
         """The universe in its one order."""
@@ -155,7 +164,8 @@ def _share(document: dict[str, Any], path: Path) -> None:
         group = msgspec.convert(document["group"], GroupSettings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"profile {path}: {error} (in [group])") from error
-    parts = {part: document.setdefault(part, {}) for part in ("clock", "quality", "bars")}
+    names = ("clock", "quality", "bars", "policy")
+    parts = {part: document.setdefault(part, {}) for part in names}
     if not all(isinstance(values, dict) for values in parts.values()):
         raise SettingsError(f"profile {path}: {', '.join(parts)} must be tables")
     shared: dict[str, dict[str, Any]] = {
@@ -166,13 +176,11 @@ def _share(document: dict[str, Any], path: Path) -> None:
     if "receive_offset_ns" in parts["clock"]:
         shared["quality"]["receive_offset_ns"] = parts["clock"]["receive_offset_ns"]
     # The rules the shipped policy was trained under, where the profile does not say otherwise.
-    document["policy"] = {
-        **msgspec.to_builtins(rules_for(group.interval_ns)),
-        **document.get("policy", {}),
-    }
+    rules = msgspec.to_builtins(rules_for(group.interval_ns))
+    document["policy"] = {**rules, **parts["policy"]}
     for part, values in shared.items():
         for key, value in values.items():
-            if part != "clock" and key in parts[part]:
+            if key in parts[part]:
                 home = "[clock]" if key == "receive_offset_ns" else "[group]"
                 raise SettingsError(f"profile {path}: {part}.{key} is set in {home} for all")
             parts[part][key] = value

@@ -16,6 +16,13 @@ import onnxruntime as ort
 from models.features import Floats
 from models.schema import SCHEMA_HASH
 
+# What serving reads of an entry, by kind.
+_NEEDED = {
+    "forecast": {"horizon_bars", "skill", "ranks", "centre", "distribution"},
+    "policy": {"skill", "ranks", "centre"},
+    "sentiment": {"skill", "labels", "temperature", "max_length", "extra_files"},
+}
+
 ONNX = Path(__file__).resolve().parent.parent / "onnx"
 MANIFEST = "manifest.json"
 
@@ -112,6 +119,12 @@ def load(name: str, *, kind: str, interval: int | None = None, folder: Path = ON
     if entry.get("kind") != kind:
         raise ModelSchemaMismatch(
             f"model '{name}': expected a {kind} model, manifest lists {entry.get('kind')}"
+        )
+    lacking = sorted(({"file", "sha256"} | _NEEDED[kind]) - entry.keys())
+    if lacking:
+        raise ModelSchemaMismatch(
+            f"model '{name}': its manifest entry lacks {', '.join(lacking)}; run 'make train' or "
+            "restore the manifest"
         )
     for file, expected in {entry["file"]: entry["sha256"], **entry.get("extra_files", {})}.items():
         path = folder / file

@@ -141,8 +141,10 @@ class Sentiment:
         if key in state.texts:
             return
         state.texts[key] = now
-        # A headline the model is unsure about weighs less than a clear one.
-        weight = max(body.negative, body.positive, body.neutral)
+        # A headline the model is unsure about weighs less than a clear one, and one that was
+        # known long before the log began has faded already.
+        age = max(now - body.headline.available_at, 0) / (self.settings.half_life_s * SECOND)
+        weight = max(body.negative, body.positive, body.neutral) * 0.5**age
         value = body.positive - body.negative
         if body.headline.symbols:
             rows = [self.rows[name] for name in body.headline.symbols if name in self.rows]

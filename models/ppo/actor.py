@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.features import Floats, Singles
-from models.ppo.rules import Flags, Integers, observe
+from models.ppo.rules import Flags, Integers, observe, preference_of
 from models.runtime import Artefact, ModelError, rank
 from models.schema import FEATURES
 
@@ -38,10 +38,10 @@ class Actor:
 
     def view(self, probabilities: Floats, ready: Flags) -> tuple[Floats, Floats]:
         """Return the leg's value in [-1, 1] and certainty in [0, 1], both (symbols,)."""
-        return self.opinion(probabilities[:, 2] - probabilities[:, 0], ready)
+        return self.opinion(preference_of(probabilities), ready)
 
     def opinion(self, preference: Floats, ready: Flags) -> tuple[Floats, Floats]:
-        """As `view`, from the preference p(long) - p(short).
+        """As `view`, from the preference `rules.preference_of`.
 
         Its validation median is taken off, so that a habit of being long is no opinion; what
         is left is ranked among the validation outputs. Both are zero where not `ready`.

@@ -8,11 +8,13 @@ action is the position wanted: 0, 1, 2 for short, flat, long; `rules.allowed` sa
 granted. The reward of a bar is
 
     (position * next return - costs) / max(volatility of one bar, cost of one side)
+        - RISK_AVERSION / 2 * position ** 2
 
-a return in units of risk that adds up over bars. The differential Sharpe ratio would need
-running moments of past rewards in the observation, which serving does not have; dividing by
-the volatility known at the bar gives each symbol and hour the same say, and needs nothing
-but the bar. An episode is one session (or half an hour of seconds where trading never closes).
+a mean-variance utility in units of risk, which adds up over bars. The differential Sharpe
+ratio would need running moments of past rewards in the observation, which serving does not
+have; dividing by the volatility known at the bar gives each symbol and hour the same say, and
+needs nothing but the bar. An episode is one session, or half an hour of seconds where trading
+never closes.
 """
 
 from typing import Any, ClassVar
@@ -22,7 +24,7 @@ import numpy as np
 from gymnasium import spaces
 
 from models.features import Floats, Singles
-from models.ppo.market import Market, cost_of, risk_of
+from models.ppo.market import Market, cost_of, reward_of
 from models.ppo.rules import Integers, PositionRules, allowed, observe
 from models.schema import CLIP, FEATURES
 
@@ -65,7 +67,7 @@ def take(
     )
     costs = cost_of(market, rows, granted - position, rules)
     net = granted * market.next_return[rows] - cost_share * costs
-    return granted, stood, net / risk_of(market, rows, rules)
+    return granted, stood, reward_of(market, rows, granted, net, rules)
 
 
 class PositionsEnv(gymnasium.Env[Singles, np.int64]):

@@ -19,6 +19,9 @@ from models.ppo.rules import (
 )
 from models.schema import FEATURES, HISTORY
 
+# Without it a policy that expects nothing has no reason to be flat: going home costs, staying
+# costs nothing. A bar in the market must be worth half a hundredth of its volatility.
+RISK_AVERSION = 0.01
 _ENDLESS_EPISODE = 1_800  # bars
 _STILL = 1e-6  # a hundredth of a basis point: less is no movement
 _COLUMNS = (
@@ -74,14 +77,18 @@ def cost_of(
     return trade_cost(np.asarray(traded, dtype=np.float64), rules.fee_bps, slippage)
 
 
-def risk_of(market: Market, rows: Integers, rules: PositionRules) -> Floats:
-    """Return what a bar's return is divided by to become a reward: its volatility.
+def reward_of(
+    market: Market, rows: Integers, position: Integers, net: Floats, rules: PositionRules
+) -> Floats:
+    """Return the reward of holding `position` at `rows` for a `net` return, in units of risk.
 
-    Not less than what one side of a trade costs: moves that no trade could live on would
-    otherwise make a cost look like a crash.
+    A mean-variance utility: net / volatility of one bar, less half of `RISK_AVERSION` times the
+    position squared. The volatility counts as no less than what one side of a trade costs:
+    moves that no trade could live on would otherwise make a cost look like a crash.
     """
     floor = (rules.fee_bps + rules.slippage_bps) * BASIS_POINT
-    return np.maximum(market.volatility[rows], max(floor, _STILL))
+    risk = np.maximum(market.volatility[rows], max(floor, _STILL))
+    return net / risk - RISK_AVERSION / 2.0 * position * position
 
 
 def market_of(

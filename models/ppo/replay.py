@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.features import Floats, Singles
-from models.ppo.market import Market, cost_of, risk_of
+from models.ppo.market import Market, cost_of, reward_of
 from models.ppo.rules import (
     NEVER_CLOSES,
     Flags,
     Integers,
     PositionRules,
     next_position,
+    preference_of,
 )
 
 # (features (symbols, window, features), position, held, ready) -> probabilities (symbols, 3)
@@ -25,7 +26,7 @@ class Track:
 
     ts_close: Integers  # (times,)
     ready: Flags
-    preference: Floats  # p(long) - p(short); 0 where not ready
+    preference: Floats  # log-odds of long against short; 0 where not ready
     position: Integers  # after the bar's close
     traded: Floats  # |change of position|
     earned: Floats  # position times the return to the symbol's next bar
@@ -54,7 +55,7 @@ def replay(market: Market, act: Act, rules: PositionRules) -> Track:
             probabilities, position, held, left[time], ready[time], rules
         )
         positions[time] = position
-        preference[time] = probabilities[:, 2] - probabilities[:, 0]
+        preference[time] = preference_of(probabilities)
     traded = np.abs(positions - before).astype(np.float64)
     returns = np.where(present, market.next_return[rows], 0.0)
     earned = positions.astype(np.float64) * returns
@@ -67,5 +68,5 @@ def replay(market: Market, act: Act, rules: PositionRules) -> Track:
         traded=traded,
         earned=earned,
         cost=cost,
-        reward=np.where(present, (earned - cost) / risk_of(market, rows, rules), 0.0),
+        reward=np.where(present, reward_of(market, rows, positions, earned - cost, rules), 0.0),
     )

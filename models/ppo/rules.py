@@ -137,3 +137,16 @@ def observe(rows: Singles, position: Integers, held: Integers) -> Singles:
     stood = np.where(position == 0, 0.0, np.minimum(held, WINDOW) / WINDOW)
     extra = np.stack((position, stood), axis=1)
     return np.concatenate((rows, extra.astype(np.float32)), axis=1)
+
+
+def preference_of(probabilities: Floats) -> Floats:
+    """Return the log-odds of long against short, (symbols,), positive is bullish.
+
+    Odds, as the difference p(long) - p(short) saturates once a policy has made up its mind.
+
+    >>> preference_of(np.array([[0.25, 0.5, 0.25], [0.0, 0.0, 1.0]])).round(1).tolist()
+    [0.0, 20.7]
+    """
+    bounded = np.maximum(probabilities, 1e-9)
+    out: Floats = np.log(bounded[:, 2] / bounded[:, 0])
+    return out

@@ -179,7 +179,7 @@ def test_summary_as_json_is_one_object_with_the_promised_keys(store):
         "ticks_in", "accepted", "rejected", "late", "gaps", "bars", "signals", "approved",
         "seconds", "stages",
     } <= made.keys()  # fmt: skip
-    assert made["signals"] == {"BUY": 1, "HOLD": 1}
+    assert made["signals"] == {"BUY": 1, "SELL": 0, "HOLD": 1}
 
 
 def test_summary_for_people_names_the_gate_that_held(store):
@@ -245,7 +245,7 @@ def test_replay_passes_its_options_on_and_prints_one_object(replayed, tmp_path):
          "--quiet", "--json"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["signals"] == {"BUY": 1}
+    assert json.loads(done.stdout)["signals"] == {"BUY": 1, "SELL": 0, "HOLD": 0}
     assert replayed["inputs"] == (Path("one.gz"), Path("two.gz"))
     assert replayed["headlines"] == (Path("news.jsonl"),)
     assert (replayed["speed"], replayed["workers"], replayed["board"]) == (20.0, 2, None)

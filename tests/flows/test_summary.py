@@ -102,7 +102,7 @@ def test_decisions_are_counted_and_holds_named_by_their_first_gate(tmp_path):
     ]
     made = summary_of(store_messages(tmp_path / "run.sqlite", decision(signal(), *held)))
 
-    assert made["signals"] == {"BUY": 1, "HOLD": 4}
+    assert made["signals"] == {"BUY": 1, "SELL": 0, "HOLD": 4}
     assert made["approved"] == 1
     assert made["held_by"] == {"score": 2, "none": 1, "stale": 1}
     assert next(iter(made["held_by"])) == "score"
@@ -196,11 +196,11 @@ def test_interrupted_run_is_resumed_and_a_finished_one_starts_over(tmp_path):
     store_messages(path, decision(signal()))
 
     assert begin_run(store, SETTINGS, INPUTS, MODELS) == "resume"
-    assert summarise(store)["signals"] == {"BUY": 1}
+    assert summarise(store)["signals"] == {"BUY": 1, "SELL": 0, "HOLD": 0}
 
     end_run(store, finished=True, seconds=1.0, timers={})
     assert begin_run(store, SETTINGS, INPUTS, MODELS) == "fresh"
-    assert summarise(store)["signals"] == {}
+    assert summarise(store)["signals"] == {"BUY": 0, "SELL": 0, "HOLD": 0}
     assert not recovery_folder(path).exists()
     store.close()
 
@@ -213,7 +213,7 @@ def test_interrupted_run_without_recovery_state_starts_over(tmp_path):
     recovery_folder(path).mkdir()  # killed before anything was in it
 
     assert begin_run(store, SETTINGS, INPUTS, MODELS) == "fresh"
-    assert summarise(store)["signals"] == {}
+    assert summarise(store)["signals"] == {"BUY": 0, "SELL": 0, "HOLD": 0}
     store.close()
 
 

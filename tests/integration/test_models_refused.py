@@ -91,3 +91,18 @@ def test_file_that_is_no_model_is_refused(short, tmp_path, folder):
     file.write_bytes(b"no model at all")
     rewrite(folder, "forecast_1s", sha256=sha256_of(file))
     assert "no model that ONNX Runtime" in refused(short, tmp_path, folder)
+
+
+def test_entry_that_lacks_what_serving_reads_is_refused(short, tmp_path, folder):
+    entry = {**read_manifest()["forecast_1s"]}
+    del entry["ranks"]
+    manifest = read_manifest() | {"forecast_1s": entry}
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "lacks ranks" in refused(short, tmp_path, folder)
+
+
+def test_graph_of_another_model_is_refused(short, tmp_path, folder):
+    other = read_manifest()["policy_1s"]
+    rewrite(folder, "forecast_1s", file=other["file"], sha256=other["sha256"])
+    assert "no model of its kind" in refused(short, tmp_path, folder)

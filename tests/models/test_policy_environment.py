@@ -119,9 +119,9 @@ def test_serving_stage_takes_the_same_positions_as_the_replay(by_symbol, market,
         )
         (leg, *_) = stage.on(message)
         assert leg.detail["position"].tolist() == track.position[time].tolist()
-        assert (leg.detail["p_long"] - leg.detail["p_short"])[track.ready[time]] == pytest.approx(
-            track.preference[time][track.ready[time]], abs=1e-6
-        )
+        ready = track.ready[time]
+        value, _ = actor.opinion(track.preference[time], ready)
+        np.testing.assert_allclose(leg.value, value, atol=1e-6)
 
 
 def test_lanes_step_as_single_environments_do(market):
