@@ -65,7 +65,7 @@ def run_replay(
     Raises:
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
     """
-    inputs, settings = inputs_for(settings, [*paths, *headlines])
+    inputs, settings = inputs_for(settings, paths, headlines)
     models = load_models(settings)
     with closing(open_store(store)) as run:
         described = describe_inputs([*paths, *headlines])
@@ -106,7 +106,9 @@ def run_replay(
     return finished
 
 
-def inputs_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplayInputs, Settings]:
+def inputs_for(
+    settings: Settings, paths: Sequence[Path], headlines: Sequence[Path] = ()
+) -> tuple[ReplayInputs, Settings]:
     """Open the inputs, and settle the universe: the profile's, or every symbol found.
 
     Raises:
@@ -115,6 +117,7 @@ def inputs_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplayInputs,
     group = settings.group
     inputs = ReplayInputs(
         paths,
+        headlines=headlines,
         tz=settings.inputs.tz,
         label=settings.inputs.label,
         interval=group.interval_ns,

@@ -25,6 +25,8 @@ def summary_view(summary: dict[str, Any]) -> RenderableType:
     table.add_row("accepted", f"{summary['accepted']:,}")
     table.add_row("rejected", Text(counted(summary["rejected"])))
     table.add_row("late", f"{summary['late']:,}{_share(summary['late'], summary['ticks_in'])}")
+    if summary["unaccounted"]:
+        table.add_row("unaccounted", f"{summary['unaccounted']:,}")
     if summary["ignored"]:
         table.add_row("other messages", Text(counted(summary["ignored"])))
     table.add_row("gaps", f"{summary['gaps']:,}")

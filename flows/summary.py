@@ -56,9 +56,12 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
     rejected |= _unused(store)
     late = rejected.pop(Reason.LATE, 0)
     accepted = _accepted(store)
+    counted_in = accepted + sum(rejected.values()) + late
     row = last_run(store)
     return {
-        "ticks_in": accepted + sum(rejected.values()) + late,
+        "ticks_in": counted_in,
+        # Counted where messages enter, before anything can lose one; 0 unless one was lost.
+        "unaccounted": counted.get("received", counted_in) - counted_in,
         "accepted": accepted,
         "rejected": dict(sorted(rejected.items())),
         "late": late,

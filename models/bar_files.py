@@ -4,7 +4,8 @@ Every reader gives the same columns, with a bar named by its close in UNIX nanos
 A row that cannot be a bar is handed back apart, with the reason: it never stops a reader.
 
 - CSV or Parquet with the columns symbol, ts, open, high, low, close, volume, and spread and
-  imbalance if known. `ts` is a date and time, with a zone or in `tz`, or integer nanoseconds.
+  imbalance if known. `ts` is a date and time, with a zone or in `tz`, or a number: UNIX
+  seconds, milli-, micro- or nanoseconds, told apart by its size.
 - `AAPL_1min.csv` as eqker/intraday_equities writes it: datetime (US/Eastern unless `tz` says
   otherwise), open, high, low, close, volume; the symbol is in the file's name.
 - A folder of such files.
@@ -24,7 +25,10 @@ PRICES = ("open", "high", "low", "close")
 QUOTES = ("spread", "imbalance")
 COLUMNS = ("symbol", "ts_close", *PRICES, "volume", *QUOTES)
 EASTERN = "America/New_York"
+_FIRST = 946_684_800 * 10**9  # the year 2000
 _LAST = 7_258_118_400 * 10**9  # the year 2200
+# A time below this is in units of so many microseconds; from there on, in nanoseconds.
+_UNITS = ((10**11, 1_000_000), (10**14, 1000), (10**17, 1))
 _FORM = "%Y-%m-%d %H:%M:%S%.f"
 _TEXT = 4096  # characters of a bad row that are kept
 
@@ -82,20 +86,40 @@ def read_bars_checked(
         [_judge(part).with_columns(part=pl.lit(place)) for place, (part, _) in enumerate(readings)]
     )
     good = rows.filter(pl.col("why").is_null())
-    first = good.select(pl.struct("symbol", "ts_close").is_first_distinct()).to_series()
+    kept = _kept(good)
     bad = pl.concat(
         [
             rows.filter(pl.col("why").is_not_null()),
-            good.filter(~first).with_columns(why=pl.lit("duplicate")),
+            good.filter(~kept).with_columns(why=pl.lit("duplicate")),
         ]
     )
     return (
-        good.filter(first).select(COLUMNS).sort("ts_close", "symbol"),
+        good.filter(kept).select(COLUMNS).sort("ts_close", "symbol"),
         [
             BadRow(line, readings[part][1](line)[:_TEXT], why)
             for part, line, why in bad.select("part", "line", "why").iter_rows()
         ],
     )
+
+
+def _kept(good: pl.DataFrame) -> pl.Series:
+    """Tell of each row whether it is the bar of its symbol and close.
+
+    Of several it is the one whose close is nearest to those of the bars before and after that
+    have no double, the first of equals: a rubbish row does not take the place of a bar.
+    """
+    name = ["symbol", "ts_close"]
+    first = good.select(pl.struct(name).is_first_distinct()).to_series()
+    if first.all():
+        return first
+    rows = good.select(*name, "close").with_row_index("row").sort(*name, "row")
+    alone = pl.when(pl.len().over(name) == 1).then("close")
+    rows = rows.with_columns(
+        before=alone.forward_fill().over("symbol"), after=alone.backward_fill().over("symbol")
+    )
+    apart = [(pl.col("close") - pl.col(side)).abs() for side in ("before", "after")]
+    nearest = rows.sort(*name, pl.sum_horizontal(apart), "row").unique(name, keep="first")
+    return pl.select(pl.int_range(good.height).is_in(nearest["row"].to_list())).to_series()
 
 
 def _readings(path: Path, tz: str | None, label: Label, interval: int | None) -> list[_Reading]:
@@ -171,15 +195,15 @@ def _read_table(path: Path) -> tuple[pl.DataFrame, int]:
 
 def _utc(ts: pl.Series, tz: str | None, path: Path) -> pl.Series:
     """Return times as UTC ns; null where there is none."""
-    if ts.dtype.is_integer():
-        return ts.cast(pl.Int64)
+    if ts.dtype.is_numeric():
+        return _from_number(ts)
     if isinstance(ts.dtype, pl.Datetime):
         aware = ts if ts.dtype.time_zone else _localise(ts, tz, path)
         return _epoch(aware)
     if ts.dtype != pl.String:
-        message = f"{path} has times of type {ts.dtype}: expected date and time, or integer ns."
+        message = f"{path} has times of type {ts.dtype}: expected date and time, or a number."
         raise BarFileError(message)
-    # "2019-02-15 16:00:00", "2019-02-15T16:00:00.5Z", "2019-02-15 16:00-05:00", integer ns.
+    # "2019-02-15 16:00:00", "2019-02-15T16:00:00.5Z", "2019-02-15 16:00-05:00", a number.
     text = ts.str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00")
     text = text.str.replace(r"^(\S+ \d\d:\d\d)($|[+-])", "${1}:00${2}")
     aware = text.str.to_datetime(_FORM + "%:z", strict=False, time_unit="us", time_zone="UTC")
@@ -187,7 +211,26 @@ def _utc(ts: pl.Series, tz: str | None, path: Path) -> pl.Series:
     times = [_epoch(aware)]
     if naive.null_count() < len(naive):
         times.append(_epoch(_localise(naive, tz, path)))
-    return pl.select(pl.coalesce(ts.cast(pl.Int64, strict=False), *times)).to_series()
+    numbers = [_from_number(ts.cast(kind, strict=False)) for kind in (pl.Int64, pl.Float64)]
+    return pl.select(pl.coalesce(*numbers, *times)).to_series()
+
+
+def _from_number(ts: pl.Series) -> pl.Series:
+    """Return UNIX times as ns; floats to the microsecond, which is as much as they hold."""
+    time = pl.col("ts")
+    if ts.dtype.is_float():
+        micros = time / 1000
+        for below, unit in reversed(_UNITS):
+            micros = pl.when(time < below).then(time * unit).otherwise(micros)
+        found = micros.round().clip(0, _LAST // 1000 + 1).cast(pl.Int64, strict=False) * 1000
+        time = pl.when(time.is_finite()).then(found)
+    else:
+        ts = ts.cast(pl.Int64, strict=False)
+        for below, unit in reversed(_UNITS):
+            nanos = unit * 1000
+            small = pl.col("ts").clip(0, _LAST // nanos + 1) * nanos
+            time = pl.when(pl.col("ts") < below).then(small).otherwise(time)
+    return pl.DataFrame({"ts": ts}).select(time).to_series()
 
 
 def _epoch(aware: pl.Series) -> pl.Series:
@@ -228,7 +271,7 @@ def _judge(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("volume") >= 0,
         pl.col("high") >= pl.max_horizontal(*PRICES),
         pl.col("low") <= pl.min_horizontal(*PRICES),
-        pl.col("ts_close").is_between(1, _LAST),
+        pl.col("ts_close").is_between(_FIRST, _LAST),
     )
     spread, imbalance = pl.col("spread"), pl.col("imbalance")
     return rows.with_columns(*absent).select(

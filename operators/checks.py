@@ -1,5 +1,7 @@
 """What a number, a time and a bar must be before anything is made of them."""
 
+from math import isfinite
+
 import msgspec
 
 from operators.messages import Bar, BarQuality, Reason
@@ -11,6 +13,7 @@ MAX_ID = 2**63 - 1
 # Beyond these no market trades, and sums over a bar could overflow.
 MAX_PRICE = 1e12
 MAX_SIZE = 1e15
+MAX_TRADES = 2**40  # of one bar; the sums of millions of such bars still fit the store
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -60,11 +63,16 @@ def checked_time(ts: int) -> int:
 def checked_bar(found: BarEntry, trades: int = 0, quality: BarQuality = BarQuality.OBSERVED) -> Bar:
     """Return the bar if its numbers are possible, without its place in a session."""
     low, high = found.low, found.high
+    numbers = (found.open, high, low, found.close, found.volume)
+    optional = (found.vwap, found.spread, found.imbalance)
+    # Asked apart: min() and max() below overlook a NaN.
     if not (
-        0.0 < low <= min(found.open, found.close)
+        all(map(isfinite, numbers))
+        and all(value is None or isfinite(value) for value in optional)
+        and 0.0 < low <= min(found.open, found.close)
         and max(found.open, found.close) <= high <= MAX_PRICE
         and 0.0 <= found.volume <= MAX_SIZE
-        and trades >= 0
+        and 0 <= trades <= MAX_TRADES
         and found.interval > 0
         and EARLIEST <= found.ts_close < LATEST
         and found.ts_close % found.interval == 0

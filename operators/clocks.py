@@ -31,6 +31,7 @@ type Keyed = tuple[str, Any]
 UNKNOWN_KEPT = 1000  # rejections of unknown symbols that are kept with their payload
 SKIPPED_NAMED = 50  # types that are counted by name; hostile input could invent any number
 _SUPPORT = 3  # messages that must vouch for a time
+_QUOTES_THAT_TELL = 20  # quotes without venue time that must follow each other over a second
 _QUOTE_CURRENCIES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "JPY")
 
 
@@ -81,6 +82,8 @@ class ClockState:
     closed: int = 0  # the last Clock, 0 before the first
     given: bool = False  # a Clock came in the log: none is inferred any more
     latest: list[int] = field(default_factory=list)  # the largest distinct times, ascending
+    doubted: list[int] = field(default_factory=list)  # receive times no venue time vouches for
+    received: int = 0  # ticks, quotes, bars and rejected entries, against which all is counted
     counts: dict[str, int] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
 
@@ -89,8 +92,10 @@ class Clocks:
     """Route each message to its symbol as (symbol, message), and infer Clocks.
 
     Time is what three messages of distinct venue times vouch for, so that one wrong message
-    moves nothing. What concerns no symbol rides the first symbol's path; rejections and
-    tallies have the key "".
+    moves nothing. Quotes without venue time have only their receipt's, and a recorder whose
+    clock errs is wrong about all of them: if they leap, they wait for a venue time nearby, or
+    for twenty of them over a second. What concerns no symbol rides the first symbol's path;
+    rejections and tallies have the key "".
 
     >>> from operators.messages import SECOND, Tick
     >>> clocks = Clocks(ClockSettings(), ("BTCUSDT",))
@@ -123,6 +128,7 @@ class Clocks:
         """Return `message` under its symbol, after any Clocks that it makes due."""
         kind = type(message)
         if kind is Tick or kind is Quote:
+            self.state.received += 1
             symbol = message.symbol
             if symbol not in self.known:
                 return self._unknown(message)
@@ -131,14 +137,16 @@ class Clocks:
             latest = self.state.latest
             if len(latest) == _SUPPORT and ts <= latest[0]:
                 return ((symbol, message),)
-            due = self._advance(ts, message.ts_init)
+            due = self._advance(ts, message.ts_init, quoted=kind is Quote)
             return (*due, (symbol, message)) if due else ((symbol, message),)
         if kind is DeliveredBar:
             if message.symbol not in self.known:
+                self.state.received += 1
                 return self._unknown(message)
             if message.bar.interval != self.settings.interval_ns:
                 self._count("ignored:bar of another interval")
                 return ()
+            self.state.received += 1
             due = self._advance(message.bar.ts_close, message.ts_init)
             return (*due, (message.symbol, message))
         if kind is Clock:
@@ -148,21 +156,56 @@ class Clocks:
         if kind is Skipped:
             self._count(self._skipped_name(message.kind))
             return ()
+        self.state.received += kind is Rejection
         return (("", message),)
 
     def on_end(self) -> Iterable[Keyed]:
-        """Report the counts that no Clock has reported yet."""
-        return self._tallies()
+        """Report how many messages came, and the counts that no Clock has reported yet."""
+        received = Tally(key="clocks", name="received", count=self.state.received)
+        return [*self._tallies(), ("", received)]
 
     # ---------------------------------------------------------------------------- time
 
-    def _advance(self, ts: int, ts_init: int) -> list[Keyed]:
-        """Note one more time seen, and return the Clocks that are due by now."""
+    def _advance(self, ts: int, ts_init: int, *, quoted: bool = False) -> list[Keyed]:
+        """Take one more time seen, and return the Clocks that are due by now."""
+        state, settings = self.state, self.settings
+        if state.given or not settings.infer:
+            return []
+        plausible = settings.plausible_ns
+        ahead = ts - ts_init - settings.receive_offset_ns
+        if abs(ahead) > plausible:
+            return []
+        if quoted and not ahead:  # normalise stamped it: the venue told no time
+            return self._advance_by_receipt(ts)
+        if not state.doubted:
+            return self._note(ts)
+        near = [time for time in state.doubted if abs(time - ts) <= plausible]
+        state.doubted.clear()
+        return [due for time in (*near, ts) for due in self._note(time)]
+
+    def _advance_by_receipt(self, ts: int) -> list[Keyed]:
+        """Take a time that is only our receipt's; note it once it can be believed."""
+        state, plausible = self.state, self.settings.plausible_ns
+        doubted = state.doubted
+        if state.latest and ts <= state.latest[-1] + plausible:
+            if doubted:
+                doubted.clear()
+            return self._note(ts)
+        while doubted and doubted[-1] > ts + plausible:  # time does not go back: that was wrong
+            doubted.pop()
+        doubted.append(ts)
+        if len(doubted) < _QUOTES_THAT_TELL or ts - doubted[0] < SECOND:
+            del doubted[1 : 2 - _QUOTES_THAT_TELL]  # keep the first, which tells since when
+            return []
+        believed = doubted[:-_SUPPORT]  # the last ones nobody has followed yet
+        doubted.clear()
+        return [due for time in believed for due in self._note(time)]
+
+    def _note(self, ts: int) -> list[Keyed]:
+        """Note one more time that can be believed, and return the Clocks that are due by now."""
         state, settings = self.state, self.settings
         latest = state.latest
-        if state.given or not settings.infer or ts in latest:
-            return []
-        if abs(ts_init + settings.receive_offset_ns - ts) > settings.plausible_ns:
+        if ts in latest or (len(latest) == _SUPPORT and ts <= latest[0]):
             return []
         latest.append(ts)
         if len(latest) > 1 and ts < latest[-2]:

@@ -102,6 +102,13 @@ def _decoded(raw: Raw, decode: Callable[[bytes], Any]) -> Any:
         raise MalformedError(Reason.BAD_JSON) from None
 
 
+def _storable(ts: int) -> int:
+    """Return a time (ns) that a store can hold; what we only pass on may be of any age."""
+    if 0 <= ts < LATEST:
+        return ts
+    raise MalformedError(Reason.BAD_VALUE)
+
+
 _FILE_BAR = msgspec.json.Decoder(BarEntry).decode
 _NEWS = msgspec.json.Decoder(_News).decode
 _MOOD = msgspec.json.Decoder(Mood).decode
@@ -118,7 +125,7 @@ def _headline(raw: Raw) -> Notice:
     news: _News = _decoded(raw, _NEWS)
     if not news.text.strip():
         raise MalformedError(Reason.BAD_VALUE)
-    available_at = raw.ts_init if news.available_at is None else news.available_at
+    available_at = _storable(raw.ts_init if news.available_at is None else news.available_at)
     digest = blake2b(f"{news.source}\0{news.text}".encode(), digest_size=8).hexdigest()
     body = Headline(
         id=digest if news.id is None else news.id,
@@ -126,7 +133,7 @@ def _headline(raw: Raw) -> Notice:
         lang=news.lang,
         symbols=news.symbols,
         text=news.text,
-        published_at=available_at if news.published_at is None else news.published_at,
+        published_at=available_at if news.published_at is None else _storable(news.published_at),
         available_at=available_at,
         author_hash=news.author_hash,
     )
@@ -137,6 +144,7 @@ def _mood(raw: Raw) -> Notice:
     mood: Mood = _decoded(raw, _MOOD)
     if not 0.0 <= mood.value <= 100.0:
         raise MalformedError(Reason.BAD_VALUE)
+    _storable(mood.available_at)
     return Notice(after=0, offset=raw.offset, body=mood)
 
 
@@ -144,6 +152,7 @@ def _control(raw: Raw) -> Notice:
     control: Control = _decoded(raw, _CONTROL)
     if control.kind not in {"stop", "resume"}:
         raise MalformedError(Reason.BAD_VALUE)
+    _storable(control.ts_event)
     return Notice(after=0, offset=raw.offset, body=control)
 
 

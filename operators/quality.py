@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from operators.messages import Clock, DeliveredBar, Gap, Quote, Reason, Rejection, Tick
-from operators.quality_memory import IdMemory, Memory, QualityLimits
+from operators.quality_memory import IdMemory, Memory, PriceMemory, QualityLimits
 
 AGGREGATE = "/aggregate"  # venues of trades told in sums end so
 
@@ -29,12 +29,19 @@ def rejection(
         if memory.quotes.seen(message, limits):
             return Reason.DUPLICATE
         reason = _time_rejection(message, limits, memory.closed)
-        if reason is None and message.bid > message.ask:
-            return Reason.CROSSED
-        if reason is None and _quote_is_outlier(message, limits, memory):
-            return Reason.OUTLIER
-        return reason
+        return _quote_rejection(message, limits, memory) if reason is None else reason
     return _tick_rejection(message, limits, memory)
+
+
+def _quote_rejection(quote: Quote, limits: QualityLimits, memory: Memory) -> Reason | None:
+    if quote.bid > quote.ask:
+        return Reason.CROSSED
+    if quote.update_id is not None and memory.quotes.leaps(quote.update_id, limits):
+        return Reason.BAD_ID
+    middle = (quote.bid + quote.ask) / 2.0
+    if _is_outlier(middle, memory.mids, memory.trades, limits, limits.price_floor):
+        return Reason.OUTLIER
+    return None
 
 
 def _tick_rejection(tick: Tick, limits: QualityLimits, memory: Memory) -> Reason | None:
@@ -46,14 +53,28 @@ def _tick_rejection(tick: Tick, limits: QualityLimits, memory: Memory) -> Reason
         if tape.seen(trade_id):
             return Reason.DUPLICATE
         leaps = tape.leaps(trade_id, limits)
-    if memory.individual >= limits.id_confirmations and tick.venue.endswith(AGGREGATE):
-        return Reason.DUPLICATE  # the same trades, told in sums
+    if memory.singles and tick.venue.endswith(AGGREGATE) and _told_singly(tick, limits, memory):
+        return Reason.DUPLICATE
     reason = _time_rejection(tick, limits, memory.closed)
     if reason is None and leaps:
         return Reason.BAD_ID
     if reason is None and _trade_is_outlier(tick.price, limits, memory):
         return Reason.OUTLIER
     return reason
+
+
+def _told_singly(tick: Tick, limits: QualityLimits, memory: Memory) -> bool:
+    """Say whether a sum repeats trades that were told one by one.
+
+    Until three single trades came they may be strays, so that only a sum of the same time and
+    price repeats one. A trade told after its sum counts twice: to know better, sums would
+    have to wait.
+    """
+    singles = memory.singles
+    if (tick.ts_event, tick.price) in singles:
+        return True
+    recent = tick.ts_event - singles[-1][0] <= limits.trades_forgotten_ns
+    return recent and len(singles) == singles.maxlen
 
 
 def _time_rejection(message: Tick | Quote, limits: QualityLimits, closed: int) -> Reason | None:
@@ -72,28 +93,30 @@ def _trade_is_outlier(price: float, limits: QualityLimits, memory: Memory) -> bo
         bid, ask = memory.band
         if bid * (1.0 - floor) <= price <= ask * (1.0 + floor):
             return False  # someone quotes that price: thin books trade from side to side
-    return memory.trades.is_outlier(price, floor, limits)
+    return _is_outlier(price, memory.trades, memory.mids, limits, floor)
 
 
-def _quote_is_outlier(quote: Quote, limits: QualityLimits, memory: Memory) -> bool:
-    middle, floor = (quote.bid + quote.ask) / 2.0, limits.price_floor
-    if memory.mids.accepted:
-        return memory.mids.is_outlier(middle, floor, limits)
-    # The first quotes are judged by the last trade, and released by each other.
-    judged = memory.trades.is_outlier(middle, floor, limits)
-    return judged and not memory.mids.confirms(middle, floor, limits)
+def _is_outlier(
+    price: float, own: PriceMemory, other: PriceMemory, limits: QualityLimits, floor: float
+) -> bool:
+    if own.accepted:
+        return own.is_outlier(price, floor, limits)
+    # The first of a kind are judged by what else has a price, and released by each other.
+    judged = other.is_outlier(price, floor, limits)
+    return judged and not own.confirms(price, floor, limits, proven=other.proven)
 
 
 def _bar_rejection(message: DeliveredBar, limits: QualityLimits, memory: Memory) -> Reason | None:
     bar = message.bar
-    if bar.ts_close <= memory.last_bar:
+    if bar.ts_close in memory.delivered:
         return Reason.DUPLICATE
     if bar.ts_close <= memory.closed:
         return Reason.LATE
-    if bar.ts_close > message.ts_init + limits.receive_offset_ns + limits.future_ns:
+    if bar.ts_close > message.ts_init + limits.receive_offset_ns + limits.bar_future_ns:
         return Reason.FUTURE
+    own, other = memory.bars, memory.trades if memory.trades.accepted else memory.mids
     extremes = (bar.high, bar.low, bar.close)
-    if any(memory.bars.is_outlier(price, limits.bar_floor, limits) for price in extremes):
+    if any(_is_outlier(price, own, other, limits, limits.bar_floor) for price in extremes):
         return Reason.OUTLIER
     return None
 
@@ -139,7 +162,7 @@ class Quality:
                 return (message,) if gap is None else (gap, message)
             else:
                 memory.bars.accept(message.bar.close, self.limits)
-                memory.last_bar = message.bar.ts_close
+                memory.delivered.append(message.bar.ts_close)
         elif kind is Clock:
             interval = self.limits.interval_ns
             closed = message.ts_event // interval * interval
@@ -153,8 +176,11 @@ class Quality:
     def _accept_tick(self, tick: Tick) -> Gap | None:
         memory = self.state
         memory.trades.accept(tick.price, self.limits)
-        if memory.individual < self.limits.id_confirmations and not tick.venue.endswith(AGGREGATE):
-            memory.individual += 1
+        if not tick.venue.endswith(AGGREGATE):
+            singles = memory.singles
+            if singles and tick.ts_event - singles[-1][0] > self.limits.trades_forgotten_ns:
+                singles.clear()
+            singles.append((tick.ts_event, tick.price))
         if tick.trade_id is None:
             return None
         tape = memory.tapes.get(tick.venue)
@@ -164,7 +190,10 @@ class Quality:
 
     def _rejected(self, message: Tick | Quote | DeliveredBar, reason: Reason) -> Rejection:
         limits, memory = self.limits, self.state
-        if reason is Reason.BAD_ID and isinstance(message, Tick):
+        if reason is Reason.BAD_ID and isinstance(message, Quote):
+            assert message.update_id is not None  # else there is no bad id
+            memory.quotes.suspect(message.update_id, limits)
+        elif reason is Reason.BAD_ID and isinstance(message, Tick):
             assert message.trade_id is not None  # else there is no bad id
             memory.tapes[message.venue].suspect(message.trade_id, limits.max_id_leap)
         elif reason is Reason.DUPLICATE and isinstance(message, Quote):

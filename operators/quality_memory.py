@@ -33,6 +33,12 @@ class QualityLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # two messages.
     max_id_leap: int = 100_000
     id_confirmations: int = 3
+    # Update ids count every change of the book: a busy one makes some 30 million a day.
+    max_update_leap: int = 1_000_000_000
+    # If no single trades came for so long, sums of trades are news again.
+    trades_forgotten_ns: int = 10 * SECOND
+    # A bar is delivered when it has closed; a second is left for clocks that differ.
+    bar_future_ns: int = SECOND
     # A price is an outlier when it moved by more than the floor *and* its move is that many
     # robust deviations from what this symbol does. Two percent from one trade to the next
     # is news even in a thin market; bars span nights and earnings.
@@ -41,6 +47,8 @@ class QualityLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_deviations: float = 10.0
     # So many prices in a row within the floor of each other are the new price.
     price_confirmations: int = 5
+    # So many if only one price is known, which may be the wrong one.
+    first_confirmations: int = 3
     # So many outliers with no trusted price between them, and it is our notion of this market
     # that is wrong: a thin one that trades from side to side.
     outliers_in_a_row: int = 50
@@ -56,6 +64,11 @@ class PriceMemory:
     accepted: deque[float] = field(default_factory=lambda: deque(maxlen=_PRICES))
     pending: deque[float] = field(default_factory=lambda: deque(maxlen=_PRICES))
 
+    @property
+    def proven(self) -> bool:
+        """Whether the last price has been vouched for by another."""
+        return len(self.accepted) > 1
+
     def is_outlier(self, price: float, floor: float, limits: QualityLimits) -> bool:
         """Say whether `price` is out of line, and not confirmed by those before it."""
         if not self.accepted:
@@ -69,11 +82,15 @@ class PriceMemory:
             deviation = _MEDIAN_TO_DEVIATION * float(np.median(np.abs(returns - median)))
             if abs(log(price / last) - median) <= limits.max_deviations * deviation:
                 return False
-        return not self.confirms(price, floor, limits)
+        return not self.confirms(price, floor, limits, proven=self.proven)
 
-    def confirms(self, price: float, floor: float, limits: QualityLimits) -> bool:
-        """Say whether the last outliers agree with `price`, or are too many to be wrong."""
-        pending, needed = self.pending, limits.price_confirmations - 1
+    def confirms(self, price: float, floor: float, limits: QualityLimits, *, proven: bool) -> bool:
+        """Say whether the last outliers agree with `price`, or are too many to be wrong.
+
+        Fewer are needed where what they contradict is not `proven` itself.
+        """
+        pending = self.pending
+        needed = (limits.price_confirmations if proven else limits.first_confirmations) - 1
         if len(pending) < needed:
             return False
         low, high = price * (1.0 - floor), price * (1.0 + floor)
@@ -86,6 +103,10 @@ class PriceMemory:
         if self.pending:
             if len(self.pending) >= limits.outliers_in_a_row:
                 self.accepted.extend(self.pending)  # so that such swings are normal from now on
+            elif len(self.accepted) == 1 and (
+                abs(price - self.pending[-1]) < abs(price - self.accepted[0])
+            ):
+                self.accepted.clear()  # the first price was wrong, and its return no return
             self.pending.clear()
         self.accepted.append(price)
 
@@ -213,7 +234,8 @@ class QuoteMemory:
     """The update ids of the last accepted quotes."""
 
     recent: deque[int] = field(default_factory=lambda: deque(maxlen=64))
-    largest: list[int] = field(default_factory=list)  # the three largest, ascending
+    largest: list[int] = field(default_factory=list)  # the three largest, distinct, ascending
+    pending: list[int] = field(default_factory=list)  # leaping ids in a row, ascending
     # Quotes in a row that looked outdated: if they go on, it is our memory that is wrong.
     outdated: int = 0
     outdated_since: int = 0
@@ -224,7 +246,7 @@ class QuoteMemory:
         update_id, largest = quote.update_id, self.largest
         if update_id is None or not largest or update_id > largest[-1]:
             return False
-        if update_id in self.recent:
+        if update_id in self.recent or update_id in largest:
             return True
         if len(largest) < _SUPPORT or update_id > largest[0]:
             return False
@@ -233,6 +255,22 @@ class QuoteMemory:
             and update_id > self.outdated_last
             and quote.ts_event - self.outdated_since >= limits.quote_ids_forgotten_ns
         )
+
+    def leaps(self, update_id: int, limits: QualityLimits) -> bool:
+        """Say whether this id is further ahead than can be believed of one quote."""
+        # The middle one is where two of three are, whichever of them is wrong.
+        if len(self.largest) < _SUPPORT or update_id <= self.largest[1] + limits.max_update_leap:
+            return False
+        return len(self._near(update_id, limits)) < limits.id_confirmations - 1
+
+    def suspect(self, update_id: int, limits: QualityLimits) -> None:
+        """Remember an id that leaps, in case more follow."""
+        self.pending = [*self._near(update_id, limits), update_id][-limits.id_confirmations :]
+
+    def _near(self, update_id: int, limits: QualityLimits) -> list[int]:
+        pending = self.pending
+        follows = pending and 0 < update_id - pending[-1] <= limits.max_update_leap
+        return pending if follows else []
 
     def doubt(self, quote: Quote) -> None:
         """Remember a quote that was rejected as outdated."""
@@ -248,6 +286,10 @@ class QuoteMemory:
     def accept(self, update_id: int) -> None:
         """Remember an accepted quote."""
         self.outdated = 0
+        if self.pending:
+            if update_id > self.pending[-1]:  # a leap that is confirmed: begin anew
+                self.largest = []
+            self.pending.clear()
         self.recent.append(update_id)
         largest = self.largest
         if len(largest) == _SUPPORT and update_id <= largest[0]:  # after doubt: begin anew
@@ -271,5 +313,7 @@ class Memory:
     tapes: dict[str, IdMemory] = field(default_factory=dict)  # by venue
     quotes: QuoteMemory = field(default_factory=QuoteMemory)
     band: tuple[float, float] | None = None  # the last accepted bid and ask
-    individual: int = 0  # trades accepted from a tape that tells each trade
-    last_bar: int = 0
+    # Time and price of the last trades that were told singly: who tells them in sums as well
+    # repeats them.
+    singles: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_SUPPORT))
+    delivered: deque[int] = field(default_factory=lambda: deque(maxlen=64))  # closes of bars

@@ -159,7 +159,7 @@ class _Partition(StatefulSinkPartition[Any, None]):
         try:
             self._write(rows)
             self._prune(value.ts_close for value in values if isinstance(value, Bar))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:  # an integer over 64 bits is the latter
             raise write_error(self.path, error) from error
 
     def _write(self, rows: dict[str, list[Row]]) -> None:

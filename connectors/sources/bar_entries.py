@@ -8,11 +8,14 @@ import polars as pl
 
 from connectors.sources.entries import Entry, Progress, rejected
 from models.bar_files import BarFileError, Label, read_bars_checked
-from models.calendars import DAY, Calendar
+from models.calendars import ALWAYS_OPEN, DAY, Calendar
 from operators.errors import InputError
 from operators.messages import Reason
 
 _YEAR = 366 * DAY
+_HOUR = 3600 * 10**9
+_SUPPORT = 3  # bars that a session needs to be one
+_FEW = 100  # strays are fewer than one bar in so many; where more stand alone, data are sparse
 _STEP = 512  # bars between two reports of progress
 
 
@@ -41,8 +44,10 @@ def read_bar_entries(
     """Yield the bars of all `paths` by close and symbol, a Clock behind those of each close.
 
     A boundary in session at which no bar closes has its Clock too, from the first bar to the
-    last, unless its whole session is without bars. Rows that are no bars come as rejected
-    entries before the first. Raises InputError where a path holds no bars.
+    last, unless its whole session is without bars. A session of one or two bars among longer
+    ones is none: they are rejected as of a wrong date (where trading never closes: those an
+    hour from all others). Rows that are no bars come as rejected entries before the first.
+    Raises InputError where a path holds no bars.
     """
     frames = []
     for place, path in enumerate(paths):
@@ -55,10 +60,11 @@ def read_bar_entries(
             yield rejected(0, str(path), text.encode(), Reason(row.why))
         frames.append(frame.with_columns(path=pl.lit(place)))
     bars = pl.concat(frames).sort("ts_close", "symbol", "path")
-    lone = _lone(bars["ts_close"])
-    for bar in bars.filter(pl.col("ts_close").is_in(lone)).iter_rows(named=True):
-        yield rejected(0, str(paths[bar["path"]]), msgspec.json.encode(bar), Reason.BAD_VALUE)
-    bars = bars.filter(~pl.col("ts_close").is_in(lone))
+    for alone in (_lone, _stray):
+        wrong = alone(bars["ts_close"], interval, calendar)
+        for bar in bars.filter(pl.col("ts_close").is_in(wrong)).iter_rows(named=True):
+            yield rejected(0, str(paths[bar["path"]]), msgspec.json.encode(bar), Reason.BAD_VALUE)
+        bars = bars.filter(~pl.col("ts_close").is_in(wrong))
     if bars.is_empty():
         return
     files = [file for path in paths for file in bar_files(path)]
@@ -101,29 +107,55 @@ def _clock(at: int, name: str) -> Entry:
 
 def _boundaries(closes: pl.Series, interval: int, calendar: Calendar) -> list[int]:
     """Return the closes that have a Clock: the grid of every session that holds a bar."""
-    distinct = closes.unique().sort().to_list()
-    held = {}
-    for close in distinct:
-        session = calendar.session_of(close, interval)
-        if session is not None and close % interval == 0:
-            held[session.opens] = session
-    first, last = distinct[0], distinct[-1]
+    held = _sessions(closes, interval, calendar)
+    if not held:
+        return []
+    first = min(inside[0] for inside in held.values())
+    last = max(inside[-1] for inside in held.values())
     grid: list[int] = []
-    for session in held.values():
-        begin = max(session.opens, first - 1)
-        grid += calendar.grid(begin, min(session.closes + interval - 1, last), interval)
+    for opens, ends in held:
+        begin = max(opens, first - 1)
+        grid += calendar.grid(begin, min(ends + interval - 1, last), interval)
     return grid
 
 
-def _lone(closes: pl.Series) -> list[int]:
-    """Return closes of a year away from all others, if at most two bars stand there.
+def _sessions(
+    closes: pl.Series, interval: int, calendar: Calendar
+) -> dict[tuple[int, int], list[int]]:
+    """Return the distinct closes on the grid of each session that holds any, by its bounds."""
+    held: dict[tuple[int, int], list[int]] = {}
+    for close in closes.unique().sort().to_list():
+        session = calendar.session_of(close, interval)
+        if session is not None and close % interval == 0:
+            held.setdefault((session.opens, session.closes), []).append(close)
+    return held
 
-    One row with a wrong year would else make a session of its own, and Clocks up to it.
-    """
+
+def _stray(closes: pl.Series, interval: int, calendar: Calendar) -> list[int]:
+    """Return the closes of a wrong day: they would else make a session of their own."""
+    if calendar.name == ALWAYS_OPEN:
+        found = _islands(closes, max(_HOUR, 60 * interval))
+        return found if len(found) <= max(2, len(closes) // _FEW) else []
+    held = list(_sessions(closes, interval, calendar).values())
+    # Bars of hours or days are few in any session.
+    if max(map(len, held), default=0) < _SUPPORT:
+        return []
+    bars = dict(closes.value_counts().iter_rows())
+    thin = (inside for inside in held if sum(bars[close] for close in inside) < _SUPPORT)
+    return [close for inside in thin for close in inside]
+
+
+def _lone(closes: pl.Series, interval: int, calendar: Calendar) -> list[int]:  # noqa: ARG001
+    """Return closes a year away from all others: of a wrong year, in session or not."""
+    return _islands(closes, _YEAR)
+
+
+def _islands(closes: pl.Series, gap: int) -> list[int]:
+    """Return closes more than `gap` away from all others, if at most two bars stand there."""
     counts = closes.value_counts().sort("ts_close")
     islands = counts.with_columns(
-        island=(pl.col("ts_close").diff() > _YEAR).fill_null(value=False).cum_sum()
+        island=(pl.col("ts_close").diff() > gap).fill_null(value=False).cum_sum()
     ).with_columns(bars=pl.col("count").sum().over("island"))
     if islands["bars"].max() in {None, 1, 2}:
         return []
-    return islands.filter(pl.col("bars") <= 2)["ts_close"].to_list()
+    return islands.filter(pl.col("bars") < _SUPPORT)["ts_close"].to_list()

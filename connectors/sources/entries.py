@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operators.messages import Reason
 
 # (merge key, path, kind, ts_init, payload, reason): a `Raw` that has no offset yet. The merge
-# key is the time it is merged by, and never falls within one input.
+# key is the time it is merged by; within one input it falls only where a recorder's clock does.
 type Entry = tuple[int, str, str, int, bytes, Reason | None]
 
 PAYLOAD_KEPT = 4096  # bytes of a rejected line

@@ -1,9 +1,11 @@
 """Merge recorded inputs of any kind into one log."""
 
 import heapq
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from connectors.journal import Damage, read_journal, segments
 from connectors.sources.bar_entries import bar_files, read_bar_entries
@@ -13,29 +15,47 @@ from connectors.sources.news_files import entry_of, read_headlines, read_moods
 from connectors.sources.recording import read_lines, read_recording
 from models.bar_files import BarFileError, Label, read_bars
 from models.calendars import CalendarError, sessions
+from operators.checks import UNDECODABLE
 from operators.errors import InputError
 from operators.messages import SECOND, Headline, Mood, Raw, Reason
 
 _MARKET = frozenset({"binance", "bar", "clock"})
-_SUPPORT = 3  # messages that a symbol needs to be one
-_SYMBOL = re.compile(rb'"s(?:ymbol)?":\s*"([^"\\]{1,64})"')
-_TYPE = re.compile(rb'"e":\s*"([^"]*)"')
-_USED = frozenset({b"trade", b"aggTrade", b"bookTicker", b"kline"})
+_SUPPORT = 3  # messages or bars that a symbol needs to be one
+_SHARE = 1000  # a symbol needs one message for so many of a usual one
+_MANY = 10 * _SUPPORT  # bars from which a symbol with fewer than the support is none
+_USED = frozenset({"trade", "aggTrade", "bookTicker", "kline"})
+_LONGEST = 64  # characters of a symbol
+
+
+class _Message(msgspec.Struct, gc=False):
+    """What tells a message that makes bars, of the venue or the log; the rest must be JSON."""
+
+    e: str | None = None
+    s: str | None = None
+    u: int | None = None  # a spot quote has no type, but this
+    symbol: str | None = None  # of a bar in the log
+    data: "_Message | None" = None
+
+
+_MESSAGE = msgspec.json.Decoder(_Message).decode
 
 
 class ReplayInputs:
     """The inputs of a replay, checked to be there and of a known form.
 
     `paths` may be recordings, bar files, folders of them and Lean trees, journals, headline
-    files and the Fear & Greed CSV, in any number; `notices` are headlines and moods given
-    directly. `tz`, `label`, `interval` (ns) and `calendar` say how bar files are read. Raises
-    InputError for a path that is missing or unknown.
+    files and the Fear & Greed CSV, in any number. `headlines` are files read as headlines
+    whatever they hold, after all `paths`: what is none in them is rejected line by line.
+    `notices` are headlines and moods given directly. `tz`, `label`, `interval` (ns) and
+    `calendar` say how bar files are read. Raises InputError for a path that is missing, or
+    one of `paths` that is unknown.
     """
 
     def __init__(
         self,
         paths: Sequence[Path | str],
         *,
+        headlines: Sequence[Path | str] = (),
         tz: str | None = None,
         label: Label = "close",
         interval: int = SECOND,
@@ -54,8 +74,13 @@ class ReplayInputs:
         self.kinds: dict[str, list[Path]] = {}
         for path in map(Path, paths):
             self.kinds.setdefault(form_of(path), []).append(path)
+        for path in map(Path, headlines):
+            if not path.exists() or path.is_dir():
+                raise InputError(f"There is no file of headlines {path}.")
+            self.kinds.setdefault("headlines", []).append(path)
         # The order of merging is that of the command line, all bar files standing as one.
-        self.order = {path: place for place, path in reversed(list(enumerate(map(Path, paths))))}
+        given = [Path(path) for path in (*paths, *headlines)]
+        self.order = {path: place for place, path in reversed(list(enumerate(given)))}
 
     def streams(self, progress: Progress) -> list[Iterator[Entry]]:
         """Return each input as entries in the order of their merge key."""
@@ -155,37 +180,56 @@ def _merged(streams: list[Iterator[Entry]]) -> Iterator[Entry]:
 def symbols_in(inputs: ReplayInputs) -> tuple[str, ...]:
     """Return every symbol with trades, quotes or bars in the inputs, sorted.
 
-    A symbol that fewer than three messages name counts only if none has more: one
-    corrupt message must not widen the universe.
+    Some corrupt messages must not widen the universe: a symbol needs three, and one for every
+    thousand of a usual symbol, which is the one that the middle message names. So in a small
+    recording three are enough. In bar files it needs three bars where another has thirty.
+    Where no symbol has as much, all count.
     """
-    counts: dict[bytes, int] = {}
+    messages: Counter[str] = Counter()
     for path in inputs.kinds.get("recording", []):
         for line in read_lines(path):
             if isinstance(line, bytes):
-                _count_symbol(line, counts)
+                _count_symbol(line.partition(b" ")[2], messages)
     for path in inputs.kinds.get("journal", []):
         for item in read_journal(path):
             if isinstance(item, Raw) and item.kind in {"binance", "bar"}:
-                _count_symbol(item.payload, counts)
-    found = {symbol for symbol, count in counts.items() if count >= _SUPPORT} or set(counts)
-    symbols = {symbol.decode(errors="replace") for symbol in found}
+                _count_symbol(item.payload, messages)
+    bars: Counter[str] = Counter()
     for path in inputs.kinds.get("bars", []):
         try:
-            bars = read_bars(path, tz=inputs.tz, label=inputs.label, interval=inputs.interval)
+            frame = read_bars(path, tz=inputs.tz, label=inputs.label, interval=inputs.interval)
         except BarFileError as error:
             raise InputError(str(error)) from error
-        symbols.update(bars["symbol"].unique().to_list())
-    return tuple(sorted(symbols))
+        bars.update(dict(frame["symbol"].value_counts().iter_rows()))
+    many = max(bars.values(), default=0) >= _MANY
+    found = _named(messages, max(_SUPPORT, _usual(messages) // _SHARE))
+    return tuple(sorted(found | _named(bars, _SUPPORT if many else 1)))
 
 
-def _count_symbol(line: bytes, counts: dict[bytes, int]) -> None:
-    kind = _TYPE.search(line)
-    if kind is not None and kind[1] not in _USED:
+def _named(counts: Mapping[str, int], support: int) -> set[str]:
+    return {symbol for symbol, count in counts.items() if count >= support} or set(counts)
+
+
+def _usual(counts: Counter[str]) -> int:
+    """Return the count of the symbol that the middle message names; rubbish cannot move it."""
+    passed = 0
+    for _, count in counts.most_common():
+        passed += count
+        if 2 * passed >= counts.total():
+            return count
+    return 0
+
+
+def _count_symbol(payload: bytes, counts: Counter[str]) -> None:
+    try:
+        found = _MESSAGE(payload)
+    except UNDECODABLE:
         return
-    if not line.endswith((b"}", b"}\r")):  # cut short
-        return
-    if (symbol := _SYMBOL.search(line)) is not None:
-        counts[symbol[1]] = counts.get(symbol[1], 0) + 1
+    found = found.data or found
+    used = found.u is not None if found.e is None else found.e in _USED
+    symbol = found.s if used else found.symbol
+    if symbol is not None and 0 < len(symbol) <= _LONGEST:
+        counts[symbol] += 1
 
 
 def _moods(path: Path, start: int) -> Iterator[Entry]:

@@ -119,18 +119,28 @@ def read_moods(path: Path) -> list[Entry]:
 def _moods(path: Path) -> Iterator[Entry]:
     name = str(path)
     key = 0
-    lines = [line if isinstance(line, str) else line.decode(errors="replace")
-             for line in read_lines(path)]  # fmt: skip
-    for row in csv.DictReader(lines):
-        text = ",".join(str(value) for value in row.values())
+    header: list[str] | None = None
+    for line in read_lines(path):
+        if isinstance(line, str):
+            yield rejected(key, name, line.encode(), Reason.UNREADABLE)
+            continue
+        try:  # each line by itself, so that an open quote or a huge field costs one row
+            fields = next(csv.reader([line.decode(errors="replace")]), [])
+        except csv.Error:
+            yield rejected(key, name, line, Reason.UNREADABLE)
+            continue
+        if header is None or not fields:
+            header = header or fields or None
+            continue
+        row = dict(zip(header, fields, strict=False))
         try:
             at = int(row["timestamp"]) * 1_000_000_000
             value = float(row["value"])
-        except (KeyError, TypeError, ValueError):
-            yield rejected(key, name, text.encode(), Reason.BAD_TYPE)
+        except (KeyError, ValueError):
+            yield rejected(key, name, line, Reason.BAD_TYPE)
             continue
         if not (0 < at <= _MAX_TIME and math.isfinite(value) and 0 <= value <= 100):
-            yield rejected(key, name, text.encode(), Reason.BAD_VALUE)
+            yield rejected(key, name, line, Reason.BAD_VALUE)
             continue
         key = at
         yield entry_of(Mood(source=FEAR_GREED, value=value, available_at=at), name)

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connectors.sources.entries import Entry, Progress, rejected
+from operators.checks import EARLIEST, LATEST
 from operators.errors import InputError
-from operators.leap import LEAP, LeapGuard
+from operators.leap import STEP, LeapGuard
 from operators.messages import Reason
 
 MAX_LINE = 1 << 20
 _PIECE = 1 << 16
 _OUTPUT = 1 << 18  # decompressed bytes at once: a gzip bomb costs time, not memory
-_MAX_TIME = 2**63 - 1
+_MAX_INTEGER = 2**63 - 1
 GZIP = b"\x1f\x8b"
 
 
@@ -27,10 +28,11 @@ class _BrokenGzip(Exception):
 def read_recording(path: Path, progress: Progress | None = None) -> Iterator[Entry]:
     """Yield the entries of one recording in the order of its lines.
 
-    A line without a receive time is UNREADABLE, one over 1 MiB TOO_LONG. A receive time that
-    leaps by more than a minute, either way, holds only if three lines agree on it, else it
-    is BAD_RECEIVE_TIME. A broken gzip file gives its whole lines up to the damage and one
-    UNREADABLE entry. Raises InputError if the file cannot be opened.
+    A line without a receive time is UNREADABLE, one over 1 MiB TOO_LONG. A receive time outside
+    the years 2000 to 2199 is BAD_RECEIVE_TIME, and so is one that leaps by more than five
+    seconds, either way, unless the next two lines go on from it, as after a pause. A broken
+    gzip file gives its whole lines up to the damage and one UNREADABLE entry. Raises
+    InputError if the file cannot be opened.
     """
     name = str(path)
     guard: LeapGuard[Entry] = LeapGuard()
@@ -45,21 +47,32 @@ def read_recording(path: Path, progress: Progress | None = None) -> Iterator[Ent
             continue
         head, _, payload = line.partition(b" ")
         # A digit is ASCII here; int() alone would take "1_0" and "+1" too.
-        if not head.isdigit() or len(head) > 19 or (time := int(head)) > _MAX_TIME:
+        if not head.isdigit() or len(head) > 19 or (time := int(head)) > _MAX_INTEGER:
             yield rejected(key, name, line, Reason.UNREADABLE)
             continue
-        if current is not None and -LEAP <= time - current <= LEAP and not guard.doubts:
+        if not EARLIEST <= time < LATEST:  # never to be confirmed, however many agree
+            yield rejected(key, name, line, Reason.BAD_RECEIVE_TIME)
+            continue
+        if current is not None and -STEP <= time - current <= STEP and not guard.doubts:
             current = guard.current = time  # as the guard does, without the call
-            key = max(key, time)
+            key = _key(key, time) if time < key else time
             yield (key, name, "binance", time, payload, None)
             continue
         for entry, holds in guard.push(time, (0, name, "binance", time, payload, None)):
-            key = max(key, entry[3]) if holds else key
+            key = _key(key, entry[3]) if holds else key
             yield _resolved(entry, key, holds)
         current = guard.current
     for entry, holds in guard.end():
-        key = max(key, entry[3]) if holds else key
+        key = _key(key, entry[3]) if holds else key
         yield _resolved(entry, key, holds)
+
+
+def _key(key: int, time: int) -> int:
+    """Return the merge key of a line: it never falls, unless the recorder's clock did.
+
+    Else all behind one line from the future would be merged there, behind what they precede.
+    """
+    return time if time < key - STEP else max(key, time)
 
 
 def _resolved(entry: Entry, key: int, holds: bool) -> Entry:

@@ -24,7 +24,6 @@ class Actor:
                 f"position, holding time), the graph takes {width}; run 'make train'"
             )
         self._ranks: list[float] = artefact.entry["ranks"]
-        self._centre = float(artefact.entry["centre"])
 
     def act(self, features: Singles, position: Integers, held: Integers, ready: Flags) -> Floats:
         """Return the probabilities of the positions -1, 0, +1, (symbols, 3).
@@ -43,9 +42,9 @@ class Actor:
     def opinion(self, preference: Floats, ready: Flags) -> tuple[Floats, Floats]:
         """As `view`, from the preference `rules.preference_of`.
 
-        Its validation median is taken off, so that a habit of being long is no opinion; what
-        is left is ranked among the validation outputs. Both are zero where not `ready`.
+        Its sign, and its rank among the validation outputs. No habit of being long is taken
+        off: a policy that learned on mirrored markets too has none by construction. Both are
+        zero where not `ready`.
         """
-        opinion = preference - self._centre
-        certainty = np.where(ready, rank(np.abs(opinion), self._ranks), 0.0)
-        return np.sign(opinion) * certainty, certainty
+        certainty = np.where(ready, rank(np.abs(preference), self._ranks), 0.0)
+        return np.sign(preference) * certainty, certainty

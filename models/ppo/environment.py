@@ -13,8 +13,7 @@ granted. The reward of a bar is
 a mean-variance utility in units of risk, which adds up over bars. The differential Sharpe
 ratio would need running moments of past rewards in the observation, which serving does not
 have; dividing by the volatility known at the bar gives each symbol and hour the same say, and
-needs nothing but the bar. An episode is one session, or half an hour of seconds where trading
-never closes.
+needs nothing but the bar. An episode is a part of one session and begins flat.
 """
 
 from typing import Any, ClassVar
@@ -87,14 +86,18 @@ class PositionsEnv(gymnasium.Env[Singles, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Singles, dict[str, Any]]:
-        """Begin an episode: a random one, or `options["episode"]`."""
+        """Begin a random episode, flat.
+
+        `options` may name the "episode", and the "position" and "held" to begin it with.
+        """
         super().reset(seed=seed)
-        episodes = self.market.episodes
-        chosen = (options or {}).get("episode")
+        options = options or {}
+        chosen = options.get("episode")
         if chosen is None:
-            chosen = self.np_random.integers(len(episodes))
-        self._row, self._last = (int(row) for row in episodes[chosen])
-        self._position = self._held = np.zeros(1, dtype=np.int64)
+            chosen = self.np_random.integers(len(self.market.episodes))
+        self._row, self._last = (int(row) for row in self.market.episodes[chosen])
+        self._position = np.array([options.get("position", 0)], dtype=np.int64)
+        self._held = np.array([options.get("held", 0)], dtype=np.int64)
         return self._look(), self._where()
 
     def step(self, action: np.int64) -> tuple[Singles, float, bool, bool, dict[str, Any]]:

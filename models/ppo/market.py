@@ -22,7 +22,6 @@ from models.schema import FEATURES, HISTORY
 # Without it a policy that expects nothing has no reason to be flat: going home costs, staying
 # costs nothing. A bar in the market must be worth half a hundredth of its volatility.
 RISK_AVERSION = 0.01
-_ENDLESS_EPISODE = 1_800  # bars
 _STILL = 1e-6  # a hundredth of a basis point: less is no movement
 _COLUMNS = (
     "ts_close",
@@ -97,12 +96,13 @@ def market_of(
     after: int | None = None,
     until: int | None = None,
     skip: int = 0,
+    longest: int = 1_800,
 ) -> Market:
     """Lay the bars that close in (after, until] (ns) end to end, symbol by symbol.
 
     The first `skip` of each symbol there are not acted on: the embargo after a cut. An
-    episode is what is left of one session, or half an hour of seconds where trading never
-    closes. Its last row has a next bar, so that its action earns a return.
+    episode is at most `longest` bars of one session. Its last row has a next bar, so that
+    its action earns a return.
 
     Raises:
         ValueError: no symbol has a full window there.
@@ -128,7 +128,7 @@ def market_of(
         columns["half_spread_bps"].append(np.maximum(np.nan_to_num(half), 0.0))
         columns["next_return"].append(np.append(close[1:] / close[:-1] - 1.0, 0.0)[: len(close)])
         columns["symbol_of"].append(np.full(len(close), index))
-        episodes.append(begin + _episodes(ready, left))
+        episodes.append(begin + _episodes(ready, left, longest))
         begin += len(close)
     if not sum(map(len, episodes)):
         raise ValueError(f"nothing to act on: no symbol has {HISTORY} bars and one more there")
@@ -161,15 +161,16 @@ def joined(markets: Sequence[Market]) -> Market:
     )
 
 
-def _episodes(ready: Flags, session_left: Integers) -> Integers:
+def _episodes(ready: Flags, session_left: Integers, longest: int) -> Integers:
     """Return first and last row of each run of ready rows within a session."""
     count = len(ready)
     if not ready.any():
         return np.empty((0, 2), dtype=np.int64)
-    endless = session_left == NEVER_CLOSES
-    opens = np.r_[True, (session_left[1:] > session_left[:-1]) & ~endless[1:]]
-    chunk = endless & (np.arange(count) % _ENDLESS_EPISODE == 0)
-    starts = ready & (opens | chunk | ~np.r_[False, ready[:-1]])
+    closes = session_left != NEVER_CLOSES
+    opens = np.r_[True, (session_left[1:] > session_left[:-1]) & closes[1:]]
+    begins = ready & (opens | ~np.r_[False, ready[:-1]])
+    since = np.arange(count) - np.maximum.accumulate(np.where(begins, np.arange(count), 0))
+    starts = ready & (since % longest == 0)
     first = np.flatnonzero(starts)
     rows = np.flatnonzero(ready)
     run = np.cumsum(starts)[rows]

@@ -38,8 +38,11 @@ class Splits:
         return [{key: span[key] for key in keys} for span in self.spans if span["use"] != "test"]
 
 
-def assemble(interval: str, data: Path, cache: Path | None) -> Splits:
-    """Read every source of `interval` below `data` and cut it where the forecast cuts it."""
+def assemble(interval: str, data: Path, cache: Path | None, longest: int) -> Splits:
+    """Read every source of `interval` below `data` and cut it where the forecast cuts it.
+
+    Episodes are at most `longest` bars.
+    """
     splits = Splits(markets={use: {} for use in USES})
     for source in SOURCES[interval]:
         path = data / source.path
@@ -57,7 +60,7 @@ def assemble(interval: str, data: Path, cache: Path | None) -> Splits:
         for use, (after, until) in _edges(source).items():
             # After a cut a window and a horizon are left out, as for the forecast.
             skip = 0 if use == "train" else WINDOW + HORIZONS[interval]
-            market = market_of(bars, after=after, until=until, skip=skip)
+            market = market_of(bars, after=after, until=until, skip=skip, longest=longest)
             splits.markets[use][source.name] = market
             splits.spans.append(_span(source.name, market, use))
     return splits

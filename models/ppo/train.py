@@ -46,6 +46,7 @@ class Recipe:
     """What a training is made of; chosen on the validation split."""
 
     steps: int = 8_000_000
+    episode: int = 1_800  # bars at most; a session of minutes is shorter
     lanes: int = 256
     rollout: int = 128  # steps of each lane between two updates
     batch: int = 2_048
@@ -62,10 +63,11 @@ class Recipe:
     checks: int = 8  # looks at the validation split once costs are whole
 
 
-# A second is short against the forecast's minute: look about 50 bars ahead there.
+# A second is short against the forecast's minute: look about 50 bars ahead there. Short
+# episodes, each of which begins flat, show more often what entering costs.
 RECIPES = {
     "1m": Recipe(),
-    "1s": Recipe(steps=6_000_000, gamma=0.98, gae_lambda=0.95),
+    "1s": Recipe(steps=5_000_000, episode=120, gamma=0.98, gae_lambda=0.95),
 }
 
 
@@ -133,7 +135,7 @@ def train(
     begun = perf_counter()
     torch.set_num_threads(1)  # the network is so small that threads would wait for one another
     rules, name = rules_for(INTERVALS[interval]), f"policy_{interval}"
-    splits = assemble(interval, data, cache)
+    splits = assemble(interval, data, cache, recipe.episode)
     print(json.dumps([{**span, "symbols": len(span["symbols"])} for span in splits.spans]))
     once = joined(list(splits.markets["train"].values()))
     validation = list(splits.markets["validation"].values())
@@ -183,13 +185,17 @@ def validation_of(
     choosing: Market,
     rules: PositionRules,
 ) -> dict[str, Any]:
-    """Return centre, ranks, skill and metrics, from the exported graph itself.
+    """Return ranks, skill and metrics, from the exported graph itself.
 
-    Centre and ranks come from the validation split both ways up, skill and metrics from the
-    test split, which nothing else has touched.
+    Ranks come from the validation split both ways up, skill and metrics from the test split,
+    which nothing else has touched.
     """
-    blank = {"centre": 0.0, "ranks": [0.0, 1.0], "sha256": "unset"}
-    actor = Actor(Artefact(name, entry | blank, out))
+    given = entry | {"ranks": [0.0, 1.0], "sha256": "unset"}
+    both = replay(choosing, Actor(Artefact(name, given, out)).act, rules)
+    magnitudes = np.abs(both.preference[both.ready])
+    given["ranks"] = np.quantile(magnitudes, np.linspace(0.0, 1.0, 101)).tolist()
+
+    actor = Actor(Artefact(name, given, out))
     tracks = {
         use: {
             source: replay(market, actor.act, rules)
@@ -197,15 +203,6 @@ def validation_of(
         }
         for use in ("validation", "test")
     }
-    both_ways_up = replay(choosing, actor.act, rules)  # the market's drift is no habit
-    preference = both_ways_up.preference[both_ways_up.ready]
-    centre = float(np.median(preference))
-    magnitudes = np.abs(preference - centre)
-    ranks = np.quantile(magnitudes, np.linspace(0.0, 1.0, 101)).tolist()
-
-    actor = Actor(
-        Artefact(name, entry | {"centre": centre, "ranks": ranks, "sha256": "unset"}, out)
-    )
     horizon = int(entry["horizon_bars"])
     pairs, later = (
         {
@@ -219,8 +216,7 @@ def validation_of(
     )
     found = {use: _information(parts) for use, parts in pairs.items()}
     return {
-        "centre": centre,
-        "ranks": ranks,
+        "ranks": given["ranks"],
         "skill": _skill(found["test"], sum(len(part[0]) for part in pairs["test"])),
         "metrics": {
             use: {

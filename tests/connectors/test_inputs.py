@@ -74,8 +74,8 @@ def test_rubbish_of_one_input_moves_no_other(tmp_path):
 
     assert [(raw.path, raw.payload) for raw in found if raw.kind != "bad"] == expected
     assert [raw.reason for raw in found if raw.kind == "bad"] == [
-        Reason.UNREADABLE,
         Reason.BAD_RECEIVE_TIME,
+        Reason.UNREADABLE,
         Reason.BAD_RECEIVE_TIME,
     ]
 
@@ -184,7 +184,7 @@ def test_bad_bars_and_one_of_a_wrong_year_change_nothing_else(tmp_path):
 
 def test_symbols_are_found_in_recordings_and_bars(tmp_path):
     a = recording(tmp_path, range(3), "a", "BTCUSDT")
-    b = bar_file(tmp_path, [("SPY", 60 * SECOND)])
+    b = bar_file(tmp_path, [("SPY", START)])
     with a.open("a") as file:
         file.writelines(f'{START} {{"stream":"x","data":{{"u":1,"s":"ETHUSDT"}}}}\n' * 3)
         file.writelines(f'{START} {{"e":"depthUpdate","s":"DEPTHUSDT"}}\n' * 3)
@@ -225,3 +225,66 @@ def test_damaged_gzip_is_a_recording_by_its_name(tmp_path):
     (tmp_path / "x.gz").write_bytes(b"rubbish")
 
     assert [raw.reason for raw in log(tmp_path / "x.gz")] == [Reason.UNREADABLE]
+
+
+def test_few_rubbish_messages_or_bars_widen_no_universe(tmp_path):
+    path = recording(tmp_path, range(4000))
+    with path.open("a") as file:
+        file.writelines(f'{START} {{"e":"trade","s":"FAKE"}}\n' * 3)
+        file.writelines(f'{START} {{"e":"trade","s":"CUT","p":"}}\n' * 9)
+        file.writelines(f'{START} {{"e":"trade","s":"SPARSE"}}\n' * 4)
+    assert symbols_in(ReplayInputs([path])) == ("BTCUSDT", "SPARSE")
+
+    rows = [("A", START + n * MINUTE) for n in range(30)]
+    path = bar_file(tmp_path, [*rows, *(("B", at) for _, at in rows[:3]), ("ZZZZ", START)])
+    assert symbols_in(ReplayInputs([path])) == ("A", "B")
+    path = bar_file(tmp_path, [("A", START), ("A", START + MINUTE), ("B", START)])
+    assert symbols_in(ReplayInputs([path])) == ("A", "B")
+
+
+@pytest.mark.parametrize("day", ["2019-02-08", "2019-02-20"])
+@pytest.mark.parametrize(("time", "calendar"), [("10:00", "XNYS"), ("10:00", "24/7"),
+                                                ("05:00", "XNYS")])  # fmt: skip
+def test_bar_of_a_wrong_date_makes_no_clock(tmp_path, day, time, calendar):
+    opens = eastern("2019-02-11 09:35")
+    rows = [("A", opens + n * MINUTE) for n in (0, 1, 2, 50, 51, 52)]
+    options = {"interval": MINUTE, "calendar": calendar}
+    clean = log(bar_file(tmp_path, rows), **options)
+
+    found = log(bar_file(tmp_path, [*rows, ("A", eastern(f"{day} {time}"))]), **options)
+
+    if time == "10:00":
+        assert [r.reason for r in found if r.kind == "bad"] == [Reason.BAD_VALUE]
+    clocks = [[r.ts_init for r in entries if r.kind == "clock"] for entries in (found, clean)]
+    assert clocks[0] == clocks[1]
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "24/7"])
+def test_sparse_bars_all_stay(tmp_path, calendar):
+    rows = [("A", eastern(f"2019-02-{day} {time}")) for day in (11, 12, 13)
+            for time in ("09:40", "11:30", "11:45", "13:30", "15:50")]  # fmt: skip
+
+    entries = log(bar_file(tmp_path, rows), interval=MINUTE, calendar=calendar)
+
+    assert [raw.ts_init for raw in entries if raw.kind == "bar"] == [at for _, at in rows]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\x80\n", b"\x1f\x8b rubbish", b"words\n"])
+def test_given_headlines_are_read_whatever_they_hold(tmp_path, content):
+    (tmp_path / "news").write_bytes(content)
+    path = recording(tmp_path, range(3))
+
+    found = log(path, headlines=[tmp_path / "news"])
+
+    assert [raw.payload for raw in found if raw.kind != "bad"] == [r.payload for r in log(path)]
+    assert sum(raw.kind == "bad" for raw in found) == (content != b"")
+
+
+def test_given_headlines_come_after_the_market_and_must_exist(tmp_path):
+    news = tmp_path / "news.jsonl"
+    news.write_text(f'{{"text":"up","available_at":{START + SECOND}}}\n')
+    path = recording(tmp_path, range(3))
+
+    assert log(path, headlines=[news]) == log(path, news)
+    with pytest.raises(InputError, match=r"There is no file of headlines .*absent\."):
+        ReplayInputs([path], headlines=[tmp_path / "absent"])

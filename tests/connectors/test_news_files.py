@@ -104,3 +104,22 @@ def test_moods_are_known_from_their_timestamp(tmp_path):
         Reason.BAD_VALUE,
         Reason.BAD_TYPE,
     ]
+
+
+def test_huge_field_or_open_quote_of_a_mood_costs_one_row(tmp_path):
+    path = tmp_path / "fear_greed.csv"
+    rubbish = "x" * 200_000
+    path.write_text(
+        "date,timestamp,value,classification\n"
+        f"{rubbish},1517443200,30.0,Fear\n"
+        '"2018-02-01,1517443200,30.0,Fear\n'
+        "2018-02-02,1517529600,15.0,Extreme Fear\n"
+    )
+
+    entries = read_moods(path)
+
+    assert [(e[2], e[5]) for e in entries] == [
+        ("bad", Reason.UNREADABLE),
+        ("bad", Reason.BAD_TYPE),
+        ("mood", None),
+    ]

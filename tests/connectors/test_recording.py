@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.sources.recording import MAX_LINE, read_recording
+from connectors.sources.recording import GZIP, MAX_LINE, read_recording
 from operators.errors import InputError
 from operators.messages import Reason
 
@@ -29,8 +29,6 @@ def recording(folder, lines, name="r.ndjson"):
 
 def split(path):
     entries = list(read_recording(path))
-    keys = [entry[0] for entry in entries]
-    assert keys == sorted(keys)
     good = [(entry[3], entry[4]) for entry in entries if entry[5] is None]
     return good, [(entry[5], entry[4]) for entry in entries if entry[5] is not None]
 
@@ -64,6 +62,7 @@ def test_last_line_needs_no_newline(tmp_path):
         (b"9223372036854775807 {}", Reason.BAD_RECEIVE_TIME),
         (b"0 {}", Reason.BAD_RECEIVE_TIME),
         (b"%d {}" % (START - 3600 * SECOND), Reason.BAD_RECEIVE_TIME),
+        (b"%d {}" % (START + 50 * SECOND), Reason.BAD_RECEIVE_TIME),
     ],
 )
 @pytest.mark.parametrize("place", [0, 1, 2, 5, 10])
@@ -180,6 +179,36 @@ def test_recorder_clock_that_moves_back_for_good_is_followed(tmp_path):
 
     assert [time for time, _ in good[-3:]] == [START - 3600 * SECOND + n for n in range(3)]
     assert bad == []
+    keys = [entry[0] for entry in read_recording(tmp_path / "r.ndjson")]
+    assert keys == [*(START + n * SECOND for n in range(10)), *(time for time, _ in good[-3:])]
+
+
+def test_times_beyond_2200_are_bad_however_many_agree(tmp_path):
+    rubbish = [b"%d {}" % (9_214_646_400 * SECOND + n) for n in range(5)]
+
+    good, bad = split(recording(tmp_path, [*GOOD[:5], *rubbish, *GOOD[5:]]))
+
+    assert good == EXPECTED
+    assert bad == [(Reason.BAD_RECEIVE_TIME, text) for text in rubbish]
+    assert all(entry[0] < START + 60 * SECOND for entry in read_recording(tmp_path / "r.ndjson"))
+
+
+def test_three_lines_that_agree_on_a_time_ahead_do_not_hold_the_rest_there(tmp_path):
+    ahead = [line(50 + number) for number in range(3)]
+
+    entries = list(read_recording(recording(tmp_path, [*GOOD[:5], *ahead, *GOOD[5:]])))
+
+    assert [entry[0] for entry in entries[-5:]] == [START + n * SECOND for n in range(5, 10)]
+    assert all(entry[5] is None for entry in entries)
+
+
+def test_pause_of_a_quiet_market_passes_whole(tmp_path):
+    lines = [*GOOD, *(line(40 + number) for number in range(4))]
+
+    good, bad = split(recording(tmp_path, lines))
+
+    assert [time for time, _ in good[-4:]] == [START + (40 + n) * SECOND for n in range(4)]
+    assert bad == []
 
 
 def test_missing_file_is_one_clear_sentence(tmp_path):
@@ -188,7 +217,10 @@ def test_missing_file_is_one_clear_sentence(tmp_path):
 
 
 RUBBISH = st.one_of(
-    st.binary(max_size=40).filter(lambda b: b"\n" not in b and not b[:1].isdigit()),
+    # A file that begins as gzip data do is read as such.
+    st.binary(max_size=40).filter(
+        lambda b: b"\n" not in b and not b[:1].isdigit() and not b.startswith(GZIP)
+    ),
     st.sampled_from([0, 1, 10**17, 4 * 10**18, 2**63 - 1]).map(lambda t: b"%d {}" % t),
     st.just(b"x" * (MAX_LINE + 1)),
 )

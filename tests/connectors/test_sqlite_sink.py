@@ -233,6 +233,17 @@ def test_full_disk_ends_with_a_clear_sentence_and_keeps_earlier_batches(tmp_path
     part.close()
 
 
+def test_integer_too_large_for_sqlite_is_one_clear_sentence(tmp_path):
+    part = SqliteSink(tmp_path / "run.sqlite").build_part("store", "0", None)
+
+    with pytest.raises(StoreError, match=r"could not be written: .*too large"):
+        part.write_batch([Tally(key="k", name="n", count=2**63)])
+
+    part.write_batch([stored_bar()])
+    assert part.store.execute("SELECT count(*) FROM bars").fetchone()[0] == 1
+    part.close()
+
+
 def test_store_that_is_none_is_refused(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("no database, but long enough to be read as one " * 40)

@@ -216,6 +216,7 @@ def test_numbers_read_well():
 
 
 SUMMARY = {
+    "unaccounted": 0,
     "ticks_in": 166_351, "accepted": 166_300, "late": 12, "gaps": 0, "headlines": 1,
     "rejected": {"duplicate": 39}, "ignored": {"depthUpdate": 1200},
     "bars": {"observed": 1200, "quiet": 3}, "signals": {"BUY": 10, "HOLD": 880}, "approved": 10,

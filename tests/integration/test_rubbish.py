@@ -66,6 +66,7 @@ def test_rubbish_is_counted_with_its_reason_and_changes_nothing_else(dirty, refe
     store = tmp_path / "run.sqlite"
     summary = replay(store, path, MOOD)
     assert summary["rejected"] == expected
+    assert summary["unaccounted"] == 0
     assert summary["accepted"] == reference[1]["accepted"]
     assert decisions(store) == decisions(reference[0])
     assert replays.digest(store) == reference[2]

