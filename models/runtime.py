@@ -19,7 +19,7 @@ from models.schema import SCHEMA_HASH
 # What serving reads of an entry, by kind.
 _NEEDED = {
     "forecast": {"horizon_bars", "skill", "ranks", "centre", "distribution"},
-    "policy": {"skill", "ranks", "centre"},
+    "policy": {"skill", "ranks"},
     "sentiment": {"skill", "labels", "temperature", "max_length", "extra_files"},
 }
 

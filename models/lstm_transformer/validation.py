@@ -113,20 +113,10 @@ def validation_of(out: Path, name: str, entry: dict[str, Any], stack: Stack) -> 
         }
 
     found = measured(p_up)
-    estimate, low, _ = found["ic"]
-    value, how = low / 0.10, "lower 95 % bound of the test IC over 0.10"
-    if low <= 0.0:
-        value = max(estimate / 2.0, 0.002) / 0.10
-        how = "half the test IC over 0.10, at least 0.02: its interval includes 0"
     return {
         "centre": centre,
         "ranks": ranks,
-        "skill": {
-            "value": float(np.clip(value, 0.0, 1.0)),
-            "ic": found["ic"],
-            "n": len(test),
-            "how": how,
-        },
+        "skill": statistics.skill_of(found["ic"], len(test)),
         "metrics": {
             "split": "test",
             "n": len(test),

@@ -13,7 +13,7 @@ from models.ppo.replay import Track, replay
 from models.ppo.rules import NEVER_CLOSES, Integers, PositionRules
 from models.runtime import Artefact
 from models.seen import refuse_seen, utc
-from models.statistics import Statistic, block_bootstrap, blocks_of, weighted_ic
+from models.statistics import block_bootstrap, blocks_of, weighted_ic
 
 _DAY = 86_400_000_000_000
 _BUSINESS_DAYS, _DAYS = 252, 365
@@ -34,9 +34,10 @@ def evaluate(
     Each symbol gets an equal and constant share of the capital. `return` (total), `sharpe`
     (annualised, of bar returns) and `ic` are [estimate, low, high] with 95 % intervals by
     block bootstrap over days, or hours if there are fewer than ten (`blocks`); `turnover` is
-    traded notional a day in units of capital; `edge_bps` what a unit traded earned before
-    costs, to hold against `cost_bps`. `ic` is Spearman's correlation of the leg's value with
-    the return over the manifest's horizon.
+    traded notional a day in units of capital; `return_filled_late` is the total if each trade
+    waits for the next bar's close instead of catching the one it was decided at; `edge_bps`
+    is what a unit traded earned before costs, to hold against `cost_bps`. `ic` is Spearman's
+    correlation of the leg's value with the return over the manifest's horizon.
 
     Raises:
         SeenData: the model has seen some of it, unless `allow_seen`.
@@ -74,12 +75,15 @@ def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0
     blocks, kind = blocks_of(stamps)
     flat = {"return": [0.0] * 3, "sharpe": [0.0] * 3, "turnover": 0.0, "max_drawdown": 0.0}
     held = hold(market, track, rules)[acting]
+    late = -track.cost
+    late[1:] += track.position[:-1] * track.returns[1:]
     return {
         "n": int(track.ready.sum()),
         "symbols": symbols,
         "span": f"{utc(int(stamps[0]))} to {utc(int(stamps[-1]))}",
         "blocks": kind,
         **_figures(net, blocks, per_year, seed),
+        "return_filled_late": _total(late[acting].sum(1) / symbols, blocks, seed),
         "turnover": float(traded / symbols / days),
         "trades": int((track.traded > 0).sum()),
         "in_market": float(np.abs(track.position)[track.ready].mean()),
@@ -152,7 +156,6 @@ def _figures(net: Floats, blocks: Integers, per_year: float, seed: int) -> Resul
     """Return total return and Sharpe ratio with intervals, and the largest drawdown."""
     growth = np.log1p(net)
     worth = np.exp(np.r_[0.0, growth.cumsum()])
-    total: Statistic = lambda weights: float(np.expm1(weights @ growth))  # noqa: E731
 
     def sharpe(weights: Floats) -> float:
         mean = weights @ net / weights.sum()
@@ -160,7 +163,17 @@ def _figures(net: Floats, blocks: Integers, per_year: float, seed: int) -> Resul
         return float(mean / np.sqrt(variance) * np.sqrt(per_year)) if variance > 0.0 else 0.0
 
     return {
-        "return": block_bootstrap(total, blocks, seed=seed),
+        "return": _total(net, blocks, seed),
         "sharpe": block_bootstrap(sharpe, blocks, seed=seed),
         "max_drawdown": float((1.0 - worth / np.maximum.accumulate(worth)).max()),
     }
+
+
+def _total(net: Floats, blocks: Integers, seed: int) -> list[float]:
+    """Return the compounded return of bar returns, with its interval."""
+    growth = np.log1p(net)
+
+    def total(weights: Floats) -> float:
+        return float(np.expm1(weights @ growth))
+
+    return block_bootstrap(total, blocks, seed=seed)

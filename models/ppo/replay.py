@@ -29,6 +29,7 @@ class Track:
     preference: Floats  # log-odds of long against short; 0 where not ready
     position: Integers  # after the bar's close
     traded: Floats  # |change of position|
+    returns: Floats  # to the symbol's next bar in the same session
     earned: Floats  # position times the return to the symbol's next bar
     cost: Floats
     reward: Floats  # as training's environment gives it: net return in units of risk
@@ -66,6 +67,7 @@ def replay(market: Market, act: Act, rules: PositionRules) -> Track:
         preference=np.where(ready, preference, 0.0),
         position=positions,
         traded=traded,
+        returns=np.where(left == 0, 0.0, returns),
         earned=earned,
         cost=cost,
         reward=np.where(present, reward_of(market, rows, positions, earned - cost, rules), 0.0),
