@@ -134,7 +134,7 @@ def test_one_headline_changes_the_digest(short, reference, tmp_path):
 def test_one_limit_changes_the_digest(short, reference, tmp_path):
     profile = tmp_path / "tight.toml"
     text = (ROOT / "flows/profiles/demo.toml").read_text()
-    profile.write_text(text + "\n[risk]\nposition_limit = 0.01\n")
+    profile.write_text(text.replace("[risk]", "[risk]\nposition_limit = 0.01"))
     store = tmp_path / "run.sqlite"
     replay(store, short, MOOD, profile=profile)
     assert digest(store) != reference[2]
