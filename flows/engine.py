@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from connectors.sinks.dead_letters import DeadLetters
+from connectors.sinks.log import Log, LogSink
 from connectors.sinks.sqlite import SqliteSink
 from connectors.sinks.store import open_store
 from connectors.sources.replay import (
@@ -67,9 +68,12 @@ def run_replay(
     """
     inputs, settings = inputs_for(settings, paths, headlines)
     models = load_models(settings)
-    with closing(open_store(store)) as run:
+    with ExitStack() as stack:
+        run = stack.enter_context(closing(open_store(store)))
         described = describe_inputs([*paths, *headlines])
-        begin_run(run, settings, described, models.identities, overwrite=overwrite)
+        how = begin_run(run, settings, described, models.identities, overwrite=overwrite)
+        log = stack.enter_context(closing(Log(log_file(store), run=run_id(run))))
+        log.info("run_begun", how=how, profile=settings.profile, models=models.identities)
         recovery = recovery_folder(store)
         if not recovery.is_dir():
             # Made beside and then renamed: a crash in between leaves no half of it.
@@ -102,6 +106,7 @@ def run_replay(
             recovery_config=RecoveryConfig(str(recovery)),
         )
         finished = not stop.is_set()
+        log.info("run_ended", finished=finished)
         end_run(run, finished=finished, seconds=time.monotonic() - begin, timers=metrics.timers())
     return finished
 
@@ -161,7 +166,14 @@ def source_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplaySource,
 
 def sinks_for(store: Path | None) -> list[tuple[str, Sink[Any]]]:
     """Return the sinks of a run by step id."""
-    return [] if store is None else [("store", SqliteSink(store))]
+    if store is None:
+        return []
+    return [("store", SqliteSink(store)), ("run_log", LogSink(log_file(store)))]
+
+
+def log_file(store: Path) -> Path:
+    """Return the log beside a store."""
+    return Path(f"{store}.log")
 
 
 def _progress_of(board: Board) -> Any:
