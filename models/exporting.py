@@ -31,6 +31,21 @@ def write_entry(folder: Path, name: str, entry: dict[str, Any]) -> dict[str, Any
     return dict(manifest[name])
 
 
+def strip_traces(path: Path) -> None:
+    """Remove what the exporter notes beside the graph: stack traces with paths of this machine."""
+    import onnx  # noqa: PLC0415 - of the train extra
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for tensor in graph.initializer:
+        tensor.ClearField("metadata_props")
+        tensor.ClearField("doc_string")
+    onnx.save(model, path)
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.9g}")

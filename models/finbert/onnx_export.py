@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
+from models.exporting import strip_traces
+
 OPSET = 18
 FP32_TOLERANCE = 1e-3  # Largest difference of a logit; fp32 sums in another order give about 1e-5.
 
@@ -54,6 +56,7 @@ def to_onnx(network: nn.Module, path: Path, max_length: int) -> None:
     )
     assert program is not None
     program.save(str(path), external_data=False)
+    strip_traces(path)
 
 
 def to_int8(fp32: Path, int8: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
+from models.exporting import strip_traces
 from models.features import Singles
 from models.ppo.actor import INPUT, OUTPUT
 from models.ppo.network import PolicyGraph, torch_probabilities
@@ -43,6 +44,7 @@ def export(graph: PolicyGraph, out: Path, name: str, observations: Singles) -> f
     if program is None:
         raise ParityError(f"torch {torch.__version__} exported nothing for {name}")
     program.save(str(fresh), external_data=False)
+    strip_traces(fresh)
     difference = parity(fresh, graph, observations)
     if difference > TOLERANCE:
         fresh.unlink()

@@ -88,15 +88,19 @@ class Lanes(VecEnv):  # type: ignore[misc] # the package has no types
         """Return the attribute for each lane asked for."""
         return [getattr(self, attr_name, None) for _ in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:  # noqa: ARG002
         """Refuse: lanes share their settings."""
-        raise NotImplementedError
+        raise TypeError(f"lanes share their settings, so {attr_name} cannot be set for one")
 
     def env_method(
-        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+        self,
+        method_name: str,
+        *args: Any,  # noqa: ARG002
+        indices: Any = None,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
     ) -> list[Any]:
         """Refuse: lanes are rows of arrays, not objects."""
-        raise NotImplementedError
+        raise TypeError(f"lanes are rows of arrays, so there is no {method_name} to call on one")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:  # noqa: ARG002
         """Say that no lane is wrapped."""

@@ -15,7 +15,7 @@ from flows.commands_explain import explanation_view, full_id
 from flows.digest import digest
 from flows.explain import Explanation
 from flows.runs import begin_run, end_run
-from flows.settings import Settings, demo_inputs, load_profile
+from flows.settings import Settings
 from models.runtime import ModelError
 from models.seen import SeenData
 from operators.errors import ExplanationError, InputError, StoreError
@@ -269,10 +269,6 @@ def test_replay_ends_with_a_summary_and_what_to_do_next(replayed, tmp_path):
     assert f"nextgen explain {tmp_path / 's'}" in done.stdout
 
 
-@pytest.mark.skipif(
-    not all(path.is_file() for path in demo_inputs(load_profile("demo"))),
-    reason="the recording is not in this checkout",
-)
 def test_demo_passes_the_warm_up_fast_and_then_takes_a_headline_of_ones_own(replayed, tmp_path):
     path = tmp_path / "demo.sqlite"
     done = runner.invoke(

@@ -149,8 +149,6 @@ def test_parquet_equals_csv(tmp_path):
 
 
 def test_eqker_folder_labels_bars_by_close():
-    if not EQKER.exists():
-        pytest.skip("needs the eqker sessions")
     bars, bad = read_bars_checked(EQKER)
 
     assert bad == []
