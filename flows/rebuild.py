@@ -7,18 +7,16 @@ bars after it give the rest. Equal to the flow's decision bit for bit, or `expla
 import sqlite3
 from collections.abc import Iterator
 
-import numpy as np
-
 from connectors.sinks.store import read_bars, read_checkpoint, read_notices
 from flows.models import Models
 from flows.settings import Settings
-from models.schema import FEATURES, HISTORY, WINDOW
+from models.schema import HISTORY
+from operators.cross_section import CrossSections, CrossSectionSettings
 from operators.errors import ExplanationError
 from operators.forecast import Forecast
 from operators.fusion import Fusion
-from operators.indicators import Indicators
+from operators.indicators import Indicators, absent
 from operators.messages import (
-    Bar,
     CrossSection,
     Decision,
     Features,
@@ -97,10 +95,14 @@ def _crosses(
     # All are checked: what came before the checkpoint weighs in its state.
     known = [_verified(notice, models) for notice in read_notices(store, before=until)]
     notices = [notice for notice in known if notice.after >= start]
+    sectional = CrossSectionSettings(interval_ns=settings.group.interval_ns)
+    sections = CrossSections(sectional, settings.symbols)
+    for notice in notices:
+        sections.on(notice)
     for ts_close in sorted(featured):
-        due = tuple(notice for notice in notices if notice.after < ts_close)
-        notices = notices[len(due) :]
-        yield _cross_section(settings, ts_close, featured[ts_close], due)
+        for symbol in settings.symbols:
+            rows = featured[ts_close].get(symbol)
+            yield from sections.on(rows or absent(symbol, ts_close))
 
 
 def _verified(notice: Notice, models: Models) -> Notice:
@@ -113,33 +115,3 @@ def _verified(notice: Notice, models: Models) -> Notice:
                 "text, its scores or the model has changed"
             )
     return notice
-
-
-def _cross_section(
-    settings: Settings, ts_close: int, rows: dict[str, Features], notices: tuple[Notice, ...]
-) -> CrossSection:
-    symbols = settings.symbols
-    shape = (len(symbols), WINDOW, len(FEATURES))
-    features = np.zeros(shape, np.float32)
-    volatility, ready = np.zeros(len(symbols)), np.zeros(len(symbols), np.bool_)
-    bars: list[Bar | None] = [None] * len(symbols)
-    for row, symbol in enumerate(symbols):
-        if symbol not in rows:
-            continue
-        of_symbol = rows[symbol]
-        bars[row] = of_symbol.bar
-        volatility[row] = of_symbol.volatility
-        ready[row] = of_symbol.ready
-        if of_symbol.window is not None:
-            features[row] = of_symbol.window
-    return CrossSection(
-        shard=0,
-        ts_close=ts_close,
-        interval=settings.group.interval_ns,
-        symbols=symbols,
-        bars=tuple(bars),
-        features=features,
-        volatility=volatility,
-        ready=ready,
-        notices=notices,
-    )

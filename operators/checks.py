@@ -26,7 +26,7 @@ class MalformedError(Exception):
         self.reason = reason
 
 
-class BarEntry(msgspec.Struct, gc=False):
+class BarEntry(msgspec.Struct, gc=False, omit_defaults=True):
     """A bar as the log holds it, unchecked; prices and volume as JSON numbers."""
 
     symbol: str

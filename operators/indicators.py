@@ -30,6 +30,13 @@ def bar_row(bar: Bar) -> tuple[float, ...]:
     )
 
 
+def absent(symbol: str, ts_close: int) -> Features:
+    """Return what a symbol without a bar at `ts_close` adds to the cross-section: nothing."""
+    return Features(
+        symbol=symbol, ts_close=ts_close, bar=None, window=None, volatility=0.0, ready=False
+    )
+
+
 @dataclass(slots=True)
 class IndicatorState:
     """The last 128 bars and the last 60 feature rows of one symbol."""
@@ -50,16 +57,7 @@ class Indicators:
     def on(self, message: Any) -> Iterable[Any]:
         """Answer a `Bar` or `NoBar` with `Features`, and let everything else through."""
         if isinstance(message, NoBar):
-            return (
-                Features(
-                    symbol=message.symbol,
-                    ts_close=message.ts_close,
-                    bar=None,
-                    window=None,
-                    volatility=0.0,
-                    ready=False,
-                ),
-            )
+            return (absent(message.symbol, message.ts_close),)
         if not isinstance(message, Bar):
             return (message,)
         state = self.state

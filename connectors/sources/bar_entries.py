@@ -9,6 +9,7 @@ import polars as pl
 from connectors.sources.entries import Entry, Progress, rejected
 from models.bar_files import BarFileError, Label, read_bars_checked
 from models.calendars import ALWAYS_OPEN, DAY, Calendar
+from operators.checks import BarEntry
 from operators.errors import InputError
 from operators.messages import Reason
 
@@ -17,19 +18,6 @@ _HOUR = 3600 * 10**9
 _SUPPORT = 3  # bars that a session needs to be one
 _FEW = 100  # strays are fewer than one bar in so many; where more stand alone, data are sparse
 _STEP = 512  # bars between two reports of progress
-
-
-class _Bar(msgspec.Struct, gc=False, omit_defaults=True):
-    symbol: str
-    interval: int
-    ts_close: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    spread: float | None = None
-    imbalance: float | None = None
 
 
 def read_bar_entries(
@@ -94,7 +82,9 @@ def _with_clocks(
         while boundary is not None and boundary < close:
             yield _clock(boundary, names[0])
             boundary = next(boundaries, None)
-        bar = _Bar(symbol, interval, close, *numbers)
+        *of_bar, spread, imbalance = numbers
+        without_vwap = (*of_bar, None, spread, imbalance)
+        bar = BarEntry(symbol, interval, close, *without_vwap)
         yield (close, names[path], "bar", close, encode(bar), None)
     while boundary is not None:
         yield _clock(boundary, names[0])

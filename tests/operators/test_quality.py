@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from operators.messages import SECOND, DeliveredBar, Gap, Quote, Reason, Rejection, Tick
 from operators.quality import Quality, rejection
 from operators.quality_memory import Memory, QualityLimits
+from tests.checked import ids, reasons, run, updates
 from tests.support import bar, clock, quote, tick
 
 LIMITS = QualityLimits()
@@ -18,26 +19,6 @@ def trades(*prices, first_id=1, **fields):
         tick(price=price, trade_id=first_id + n, offset=n, **fields)
         for n, price in enumerate(prices)
     ]
-
-
-def run(messages, stage=None, **limits):
-    stage = stage or Quality(QualityLimits(**limits))
-    return [out for message in messages for out in stage.on(message)]
-
-
-def reasons(messages, **limits):
-    """Return what became of each message: its reason, or None."""
-    return [
-        getattr(out, "reason", None) for out in run(messages, **limits) if not isinstance(out, Gap)
-    ]
-
-
-def ids(*numbers):
-    return [tick(trade_id=n) for n in numbers]
-
-
-def updates(*numbers, **fields):
-    return [quote(update_id=n, **fields) for n in numbers]
 
 
 def test_tick_of_a_closed_bar_is_late():

@@ -4,29 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.messages import SECOND, Gap, Reason, Rejection, Tick
-from operators.quality import Quality
-from operators.quality_memory import QualityLimits
+from tests.checked import ids, reasons, run, updates
 from tests.support import quote, tick
-
-
-def run(messages, stage=None, **limits):
-    stage = stage or Quality(QualityLimits(**limits))
-    return [out for message in messages for out in stage.on(message)]
-
-
-def reasons(messages, **limits):
-    """Return what became of each message: its reason, or None."""
-    return [
-        getattr(out, "reason", None) for out in run(messages, **limits) if not isinstance(out, Gap)
-    ]
-
-
-def ids(*numbers):
-    return [tick(trade_id=n) for n in numbers]
-
-
-def updates(*numbers, **fields):
-    return [quote(update_id=n, **fields) for n in numbers]
 
 
 def test_trade_id_comes_once():
