@@ -27,7 +27,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.full: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e '.[train,dev]'
+	$(BIN)/python -m pip install -q -e '.[exchange,train,dev]'
 	@touch $@ .venv/.core
 
 install: .venv/.core ## install the engine (no torch)

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     CROSSED = "crossed"
     LATE = "late"  # its bar is already closed by Clock
     OUTSIDE_SESSION = "outside_session"
+    COVERED = "covered"  # fetched later for a time that another feed stood in for
 
 
 class Side(StrEnum):
@@ -68,7 +69,9 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     offset: int
     path: str  # which input or feed
-    kind: str  # "binance", "bar", "headline", "mood", "control", "clock", "bad"
+    # Whose form the payload has: "binance", "binance_rest", "yahoo", "alpha_vantage", "sbi",
+    # "bar", "headline", "mood", "control", "clock", "hole", "switch", "bad".
+    kind: str
     ts_init: int
     payload: bytes
     reason: Reason | None = None  # set when the reader itself rejects the entry
@@ -86,6 +89,10 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offset: int
     side: Side | None = None
     trade_id: int | None = None
+    backfilled: bool = False  # asked for afterwards, because the stream had lost it
+    # What the venue tells instead of a size: the volume of the day so far. Quality makes the
+    # size of it.
+    day_volume: float | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -210,6 +217,59 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     filled: int = 0
 
 
+class HoleState(StrEnum):
+    """What is known of a hole in a feed."""
+
+    OPEN = "open"  # nothing comes
+    ENDED = "ended"  # messages come again; those missed are still missing
+    FILLED = "filled"  # every trade missed has been fetched
+    UNFILLED = "unfilled"  # given up, or the venue has no way to ask
+    COVERED = "covered"  # another feed stood in from `ts_to` on
+
+
+class Hole(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A time in which a feed may have lost messages of a symbol, as the feed tells it.
+
+    (feed, symbol, ts_from) names it; what is written of it later replaces what stood there.
+    """
+
+    feed: str
+    symbol: str
+    cause: str  # "cut", "silent", "lag", "ids", "shed", "down" (we were not running)
+    ts_from: int  # the last that came before
+    ts_to: int | None  # when messages came again
+    state: HoleState
+    found_at: int
+    resolved_at: int | None = None  # when it was filled or given up
+    first_id: int | None = None  # of the trades missed, where the venue numbers them
+    last_id: int | None = None
+    trades: int = 0  # fetched so far
+    note: str = ""
+    offset: int = 0
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A symbol changed from one of its feeds to another."""
+
+    symbol: str
+    before: str
+    after: str
+    cause: str  # "cut", "silent", "lag", "well again"
+    ts_event: int
+    offset: int = 0
+
+
+class Repaired(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Closed bars of a symbol as they are now known; each takes the place of its first form.
+
+    They are known to the cross-section at `known_at`, which follows, and not before.
+    """
+
+    symbol: str
+    known_at: int  # ts_close
+    bars: tuple[Bar, ...]  # ascending
+
+
 class Rejection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An input that was not used, with its reason.
 
@@ -254,6 +314,7 @@ class CrossSection(msgspec.Struct, frozen=True, kw_only=True):
     volatility: Floats  # (symbols,)
     ready: Flags  # (symbols,)
     notices: tuple[Notice, ...] = ()
+    repaired: tuple[Repaired, ...] = ()  # what became known since the last, by symbol
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True):
