@@ -56,21 +56,31 @@ def segments(path: Path) -> list[Path]:
 
 
 def read_journal(
-    path: Path, progress: Callable[[int], None] | None = None
+    path: Path, progress: Callable[[int], None] | None = None, *, start: int = 0
 ) -> Iterator[Raw | Damage]:
-    """Yield the entries of a journal folder or segment in order of offset.
+    """Yield the entries of a journal folder or segment in order of offset, from `start` on.
 
     A segment whose end is torn or corrupt gives what precedes, and a `Damage`. An entry whose
     offset is not above the last is left out. `progress` is called with bytes read.
     """
-    last = -1
-    for segment in segments(path):
+    last = start - 1
+    found = segments(path)
+    # What a segment holds ends before the next one begins, as their names say.
+    ends = [first_offset(segment) for segment in found[1:]]
+    skipped = sum(end is not None and end <= start for end in ends) if start else 0
+    for segment in found[skipped:]:
         for item in _read_segment(segment, progress):
             if isinstance(item, Raw):
                 if item.offset <= last:
                     continue
                 last = item.offset
             yield item
+
+
+def first_offset(segment: Path) -> int | None:
+    """Return the first offset of a segment by its name, None for a file of another name."""
+    text = segment.name.partition("-")[0]
+    return int(text) if text.isdecimal() else None
 
 
 def _read_segment(segment: Path, progress: Callable[[int], None] | None) -> Iterator[Raw | Damage]:

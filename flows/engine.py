@@ -134,7 +134,8 @@ def inputs_for(
             raise InputError(f"no symbol is found in {', '.join(map(str, paths))}")
         group = msgspec.structs.replace(group, symbols=found)
         settings = msgspec.structs.replace(settings, group=group)
-    if settings.inputs.estimate_receive_offset:
+    # What we recorded ourselves carries its Clocks, and was received by their clock.
+    if settings.inputs.estimate_receive_offset and not inputs.timed:
         settings = with_receive_offset(settings, _receive_offset(inputs, settings.symbols))
     return inputs, settings
 

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 from connectors.journal import MAGIC, SUFFIX
+from connectors.recorder import SUMS
 from connectors.sources.recording import GZIP
 from operators.errors import InputError
 
@@ -63,6 +64,8 @@ def _form_of_folder(path: Path) -> str | None:
     names = [entry.suffix for entry in path.iterdir()]
     if SUFFIX in names:
         return "journal"
+    if (path / SUMS).is_file():
+        return "recording"
     if ".csv" in names or ".parquet" in names:
         return "bars"
     zips = (True for ending in ("trade", "quote") for _ in path.rglob(f"*_{ending}.zip"))

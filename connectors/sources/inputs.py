@@ -12,7 +12,12 @@ from connectors.sources.bar_entries import bar_files, read_bar_entries
 from connectors.sources.entries import Entry, Progress, rejected
 from connectors.sources.forms import form_of
 from connectors.sources.news_files import entry_of, read_headlines, read_moods
-from connectors.sources.recording import read_lines, read_recording
+from connectors.sources.recording import (
+    head_symbols,
+    read_lines,
+    read_recording,
+    recording_files,
+)
 from models.bar_files import BarFileError, Label, read_bars
 from models.calendars import CalendarError, sessions
 from operators.checks import UNDECODABLE
@@ -108,9 +113,17 @@ class ReplayInputs:
         first = (next((e[0] for e in entries if e[2] in _MARKET), None) for entries in streams)
         return min((time for time in first if time is not None), default=0)
 
+    @property
+    def timed(self) -> bool:
+        """Whether every recording holds the Clocks of the run that made it."""
+        recordings = self.kinds.get("recording", [])
+        own = all(head_symbols(path) is not None for path in recordings)
+        return own and bool(recordings or self.kinds.get("journal"))
+
     def size(self) -> int:
         """Return the bytes to be read, as far as progress can be told."""
-        lines = [p for kind in ("recording", "headlines") for p in self.kinds.get(kind, [])]
+        lines = [*self.kinds.get("headlines", [])]
+        lines += [f for path in self.kinds.get("recording", []) for f in recording_files(path)]
         parts = [s for path in self.kinds.get("journal", []) for s in segments(path)]
         bars = [f for path in self.kinds.get("bars", []) for f in bar_files(path)]
         return sum(path.stat().st_size for path in (*lines, *parts, *bars))
@@ -186,10 +199,12 @@ def symbols_in(inputs: ReplayInputs) -> tuple[str, ...]:
     Where no symbol has as much, all count.
     """
     messages: Counter[str] = Counter()
+    declared: set[str] = set()
     for path in inputs.kinds.get("recording", []):
-        for line in read_lines(path):
-            if isinstance(line, bytes):
-                _count_symbol(line.partition(b" ")[2], messages)
+        if (known := head_symbols(path)) is not None:
+            declared.update(known)
+            continue
+        _count_symbols(path, messages)
     for path in inputs.kinds.get("journal", []):
         for item in read_journal(path):
             if isinstance(item, Raw) and item.kind in {"binance", "bar"}:
@@ -203,7 +218,7 @@ def symbols_in(inputs: ReplayInputs) -> tuple[str, ...]:
         bars.update(dict(frame["symbol"].value_counts().iter_rows()))
     many = max(bars.values(), default=0) >= _MANY
     found = _named(messages, max(_SUPPORT, _usual(messages) // _SHARE))
-    return tuple(sorted(found | _named(bars, _SUPPORT if many else 1)))
+    return tuple(sorted(declared | found | _named(bars, _SUPPORT if many else 1)))
 
 
 def _named(counts: Mapping[str, int], support: int) -> set[str]:
@@ -218,6 +233,13 @@ def _usual(counts: Counter[str]) -> int:
         if 2 * passed >= counts.total():
             return count
     return 0
+
+
+def _count_symbols(recording: Path, counts: Counter[str]) -> None:
+    for file in recording_files(recording):
+        for line in read_lines(file):
+            if isinstance(line, bytes):
+                _count_symbol(line.partition(b" ")[2], counts)
 
 
 def _count_symbol(payload: bytes, counts: Counter[str]) -> None:

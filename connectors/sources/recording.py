@@ -1,15 +1,20 @@
 """Read a recording: lines of `<receive time, ns> <raw JSON>`, plain or compressed by gzip.
 
+Those of our own recorder begin with a head that says so: their order and times are believed.
+
 The file is streamed in bounded pieces, whatever it holds. What cannot be used becomes a
 rejected entry and leaves no trace in the others.
 """
 
+import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
+from connectors.recorder import SUFFIX, SUMS, decode, head_of, read_sums
 from connectors.sources.entries import Entry, Progress, rejected
-from operators.checks import EARLIEST, LATEST
+from operators.checks import EARLIEST, LATEST, UNDECODABLE
 from operators.errors import InputError
 from operators.leap import STEP, LeapGuard
 from operators.messages import Reason
@@ -31,14 +36,26 @@ def read_recording(path: Path, progress: Progress | None = None) -> Iterator[Ent
     A line without a receive time is UNREADABLE, one over 1 MiB TOO_LONG. A receive time outside
     the years 2000 to 2199 is BAD_RECEIVE_TIME, and so is one that leaps by more than five
     seconds, either way, unless the next two lines go on from it, as after a pause. A broken
-    gzip file gives its whole lines up to the damage and one UNREADABLE entry. Raises
-    InputError if the file cannot be opened.
+    gzip file gives its whole lines up to the damage and one UNREADABLE entry. A folder is read
+    as one recording, in the order of names; a file that is not what its checksum says gives an
+    UNREADABLE entry, and is read all the same. Raises InputError if a file cannot be opened.
     """
-    name = str(path)
+    if path.is_dir():
+        yield from _read_folder(path, progress)
+        return
+    lines = read_lines(path, progress)
+    first = next(lines, None)
+    if isinstance(first, bytes) and head_of(first.partition(b" ")[2]) is not None:
+        yield from _read_own(str(path), lines)
+    else:
+        yield from _read_foreign(str(path), chain(() if first is None else (first,), lines))
+
+
+def _read_foreign(name: str, lines: Iterable[bytes | str]) -> Iterator[Entry]:
     guard: LeapGuard[Entry] = LeapGuard()
     current: int | None = None
     key = 0
-    for line in read_lines(path, progress):
+    for line in lines:
         if isinstance(line, str):
             yield rejected(key, name, line.encode(), Reason.UNREADABLE)
             continue
@@ -65,6 +82,59 @@ def read_recording(path: Path, progress: Progress | None = None) -> Iterator[Ent
     for entry, holds in guard.end():
         key = _key(key, entry[3]) if holds else key
         yield _resolved(entry, key, holds)
+
+
+def recording_files(path: Path) -> list[Path]:
+    """Return the files of a recording in order: those of a folder, or the one that it is."""
+    return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+
+
+def head_symbols(path: Path) -> tuple[str, ...] | None:
+    """Return the universe that a recording of our own was made with; None for others."""
+    for file in recording_files(path):
+        first = next(read_lines(file), b"")
+        head = head_of(first.partition(b" ")[2]) if isinstance(first, bytes) else None
+        return None if head is None else head[1]
+    return None
+
+
+def _read_folder(path: Path, progress: Progress | None) -> Iterator[Entry]:
+    sums = read_sums(path)
+    key = 0
+    for file in recording_files(path):
+        expected = sums.get(file.name)
+        if expected is not None and _sha256(file) != expected:
+            text = f"{file.name}: the content is not what {SUMS} says"
+            yield rejected(key, str(path), text.encode(), Reason.UNREADABLE)
+        for entry in read_recording(file, progress):
+            key = max(key, entry[0])
+            yield (key, *entry[1:])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_own(name: str, lines: Iterable[bytes | str]) -> Iterator[Entry]:
+    """Yield the entries behind the head of a recording of our own, in the order of its log."""
+    key = 0
+    for line in lines:
+        if isinstance(line, str):
+            yield rejected(key, name, line.encode(), Reason.UNREADABLE)
+            continue
+        head, _, rest = line.partition(b" ")
+        if len(line) > MAX_LINE or not head.isdigit() or len(head) > 19:
+            yield rejected(key, name, line, Reason.UNREADABLE)
+            continue
+        time = int(head)
+        key = max(key, time)  # the order of lines is the log's, also where a clock was set back
+        try:
+            kind, source, payload, reason = decode(rest)
+        except UNDECODABLE:
+            yield rejected(key, name, line, Reason.UNREADABLE)
+            continue
+        yield (key, source, kind, time, payload, reason)
 
 
 def _key(key: int, time: int) -> int:

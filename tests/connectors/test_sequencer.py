@@ -5,7 +5,7 @@ import msgspec
 from connectors.journal import Journal, read_journal
 from connectors.sequencer import Sequencer, SequencerSettings
 from connectors.sources.inputs import ReplayInputs, iterate, symbols_in
-from operators.messages import SECOND, Clock
+from operators.messages import SECOND, Clock, Hole, HoleState
 
 START = 1_723_161_254 * SECOND
 SETTINGS = SequencerSettings()
@@ -22,7 +22,21 @@ class Wall:
 
 
 def sequencer(folder, wall, feeds=("binance",)):
-    return Sequencer(Journal(folder), SETTINGS, feeds=feeds, clock=wall)
+    symbols = {feed: ("BTCUSDT", "ETHUSDT") for feed in feeds}
+    return Sequencer(Journal(folder), SETTINGS, feeds=symbols, clock=wall)
+
+
+def hole(live, symbol, state, feed="b"):
+    found = Hole(
+        feed=feed,
+        symbol=symbol,
+        cause="cut",
+        ts_from=START,
+        ts_to=None if state is HoleState.OPEN else START + 1,
+        state=state,
+        found_at=START,
+    )
+    live.offer(feed, "hole", msgspec.json.encode(found))
 
 
 def at(seconds, wall, live):
@@ -56,15 +70,37 @@ def test_clock_carries_the_state_of_each_feed(tmp_path):
     live = sequencer(tmp_path, wall, feeds=("a", "b", "c"))
     live.offer("a", "binance", b"{}")
     live.offer("b", "binance", b"{}")
-    live.mark_cut("b")
+    hole(live, "BTCUSDT", HoleState.OPEN)
     at(1.25, wall, live)
+    hole(live, "ETHUSDT", HoleState.OPEN)
+    at(2.25, wall, live)
+    hole(live, "BTCUSDT", HoleState.ENDED)
     live.offer("b", "binance", b"{}")
     at(6.25, wall, live)
 
     states = clocks(live.take())
 
-    assert states[0] == (1.0, {"a": "up", "b": "cut", "c": "quiet"})
+    assert states[0] == (1.0, {"a": "up", "b": "up", "c": "quiet"})  # one symbol only
+    assert states[1] == (2.0, {"a": "up", "b": "cut", "c": "quiet"})
     assert states[-1] == (6.0, {"a": "quiet", "b": "up", "c": "quiet"})
+
+
+def test_held_up_reader_writes_the_log_of_one_who_was_not(tmp_path):
+    received = [int(seconds * SECOND) + START for seconds in (0.6, 1.1, 1.4, 2.3, 3.9)]
+    prompt_wall, late_wall = Wall(), Wall()
+    prompt = sequencer(tmp_path / "prompt", prompt_wall)
+    late = sequencer(tmp_path / "late", late_wall)
+
+    for moment in received:
+        prompt_wall.now = (moment - START) / SECOND
+        prompt.offer("binance", "binance", b"%d" % moment)
+    late_wall.now = 3.9
+    for moment in received:
+        late.offer("binance", "binance", b"%d" % moment, moment)
+
+    found = [[(raw.kind, raw.ts_init, raw.payload) for raw in s.take()] for s in (prompt, late)]
+    assert found[0] == found[1]
+    assert [kind for kind, _, _ in found[0]].count("clock") == 3
 
 
 def test_wall_clock_set_back_repeats_no_clock(tmp_path):
@@ -89,7 +125,8 @@ def test_long_leap_is_not_filled_second_by_second(tmp_path):
 def test_dead_feed_does_not_freeze_time(tmp_path):
     wall = Wall()
     live = sequencer(tmp_path, wall)
-    live.mark_cut("binance")
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        hole(live, symbol, HoleState.OPEN, "binance")
     at(3.3, wall, live)
 
     assert clocks(live.take())[-1] == (3.0, {"binance": "cut"})
@@ -116,14 +153,14 @@ def test_replaying_the_journal_gives_the_same_log(tmp_path):
         if step % 50 == 0:
             live.offer("rss", "headline", b'{"text":"up"}', wall() - SECOND)
         if step == 120:
-            live.mark_cut("rss")
+            hole(live, "BTCUSDT", HoleState.OPEN, "binance")
             live.offer("desk", "control", b'{"kind":"stop"}')
         live.advance()
         handed += live.take()
     live.journal.close()
 
     assert list(iterate(ReplayInputs([tmp_path]))) == handed
-    assert {raw.kind for raw in handed} == {"binance", "headline", "control", "clock"}
+    assert {raw.kind for raw in handed} == {"binance", "headline", "control", "clock", "hole"}
 
 
 def test_restart_goes_on_behind_the_last_offset_and_clock(tmp_path):
