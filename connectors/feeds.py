@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from operators.messages import Hole, HoleState, Raw, Switch
+from operators.messages import Hole, HoleState, Raw
 
 __all__ = ["Feed", "FeedHealth", "Hole", "HoleState", "Inbox", "InboxSettings", "Received"]
 
@@ -114,10 +114,6 @@ class Inbox:
         """Tell the log about a hole, or about its end; never shed."""
         payload = msgspec.json.encode(hole)
         self._append(hole.feed, "hole", payload, hole.symbol, None)
-
-    def put_switch(self, switch: Switch) -> None:
-        """Tell the log that a symbol changed its feed; never shed."""
-        self._append(switch.after, "switch", msgspec.json.encode(switch), switch.symbol, None)
 
     def take(self, limit: int) -> list[Received]:
         """Return up to `limit` messages, oldest first; called by one thread only."""

@@ -161,7 +161,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     log: str
     path: str
     reason: Reason | None = None
-    payload: msgspec.Raw | None = None
+    payload: msgspec.Raw = msgspec.Raw(b"")
     base64: bytes | None = None  # msgspec decodes base64 into bytes
 
 
@@ -180,7 +180,7 @@ def decode(line: bytes) -> tuple[str, str, bytes, Reason | None]:
     if not line.startswith(ENVELOPE):
         return "binance", "binance", line, None
     found = _decode(line)
-    if found.payload is not None:
+    if bytes(found.payload):
         return found.log, found.path, bytes(found.payload), found.reason
     if found.base64 is None:
         raise msgspec.DecodeError("an envelope without payload")

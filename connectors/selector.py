@@ -75,11 +75,10 @@ class Selector:
         found = self.symbols.get(symbol)
         return None if found is None else found.active
 
-    def restore(self, switch: Switch) -> None:
-        """Take up a switch that the log before a restart ended with."""
-        found = self.symbols.get(switch.symbol)
-        if found is not None and switch.after in found.feeds:
-            found.active = switch.after
+    def begin(self, now: int) -> Iterator[Received]:
+        """Yield a switch to the first feed of each symbol: nothing older is of account."""
+        for name, symbol in self.symbols.items():
+            yield self._told(name, symbol.active, symbol.active, "start", now)
 
     def pass_on(self, received: Received) -> Iterator[Received]:
         """Yield what goes into the log for one message, a switch before what it lets through."""
@@ -165,8 +164,7 @@ class Selector:
         left.covered_from = now
         symbol.active = after
         self.switches += 1
-        switch = Switch(symbol=name, before=before, after=after, cause=cause, ts_event=now)
-        yield Received(now, after, "switch", msgspec.json.encode(switch), name)
+        yield self._told(name, before, after, cause, now)
         if left.hole is not None and left.told:
             covered = msgspec.structs.replace(left.hole, state=HoleState.COVERED, ts_to=now)
             yield Received(now, before, "hole", msgspec.json.encode(covered), name)
@@ -175,6 +173,11 @@ class Selector:
         if taken.hole is not None and not taken.told:  # its hole was no news until now
             taken.told = True
             yield Received(now, after, "hole", msgspec.json.encode(taken.hole), name)
+
+    @staticmethod
+    def _told(name: str, before: str, after: str, cause: str, now: int) -> Received:
+        switch = Switch(symbol=name, before=before, after=after, cause=cause, ts_event=now)
+        return Received(now, after, "switch", msgspec.json.encode(switch), name)
 
     def _hole(self, symbol: _Symbol, feed: _Feed, received: Received) -> Iterator[Received]:
         hole = msgspec.json.decode(received.payload, type=Hole)

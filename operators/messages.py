@@ -254,7 +254,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     symbol: str
     before: str
     after: str
-    cause: str  # "cut", "silent", "lag", "well again"
+    cause: str  # "start", "cut", "silent", "lag", "well again"
     ts_event: int
     offset: int = 0
 
