@@ -174,6 +174,85 @@ def replay(
     run_replay_command(request, quiet=quiet, as_json=as_json)
 
 
+Exchange = Annotated[
+    str | None, typer.Option(help="Use the venue at this URL for every feed.", metavar="URL")
+]
+Authority = Annotated[
+    Path | None, typer.Option("--ca", help="Trust this certificate authority, too.")
+]
+LiveProfile = Annotated[str, typer.Option(help="binance, yahoo, tokyo, multi, or a .toml file.")]
+Seconds = Annotated[float | None, typer.Option(min=0.0, help="Stop after so long.")]
+ClockSpeed = Annotated[float, typer.Option(min=0.1, help="Of a venue's or session's clock.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics on 127.0.0.1.")
+]
+Universe = Annotated[
+    str | None, typer.Option(help="The universe, in the profile's place.", metavar="A,B")
+]
+
+
+@app.command()
+def run(
+    profile: LiveProfile,
+    store: Annotated[
+        Path, typer.Option(help="Where to keep the run; resumed if it stopped.")
+    ] = Path("runs/live.sqlite"),
+    symbols: Universe = None,
+    exchange: Exchange = None,
+    ca: Authority = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Record the input to this folder, too.")
+    ] = None,
+    seconds: Seconds = None,
+    speed: ClockSpeed = 1.0,
+    metrics_port: MetricsPort = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace whatever run the store holds.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run the engine on live feeds until stopped; a stopped run goes on where it was."""
+    from flows.commands_live import request_for, run_command
+
+    request = request_for(
+        profile,
+        symbols=_symbols(symbols),
+        exchange=exchange,
+        ca=ca,
+        record_to=record,
+        seconds=seconds,
+        speed=speed,
+        metrics_port=metrics_port,
+    )
+    run_command(request, store, overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def record(
+    folder: Annotated[Path, typer.Argument(help="Where to write the recording; goes on with it.")],
+    profile: LiveProfile,
+    symbols: Universe = None,
+    exchange: Exchange = None,
+    ca: Authority = None,
+    seconds: Seconds = None,
+    speed: ClockSpeed = 1.0,
+    metrics_port: MetricsPort = None,
+    as_json: Json = False,
+) -> None:
+    """Record what live feeds bring, in the format that replay reads; no model runs."""
+    from flows.commands_live import record_command, request_for
+
+    request = request_for(
+        profile,
+        symbols=_symbols(symbols),
+        exchange=exchange,
+        ca=ca,
+        seconds=seconds,
+        speed=speed,
+        metrics_port=metrics_port,
+    )
+    record_command(request, folder, as_json=as_json)
+
+
 @app.command()
 def digest(store: Store) -> None:
     """Print the SHA-256 over all signals of a store: equal digests, equal runs."""
@@ -188,6 +267,21 @@ def summary(store: Store, as_json: Json = False) -> None:
     from flows.commands_inspect import print_stored_summary
 
     print_stored_summary(store, as_json=as_json)
+
+
+@app.command()
+def gaps(
+    store: Store,
+    symbol: Annotated[str | None, typer.Option(help="Only of this symbol.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only in this state, as unfilled or covered.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what the feeds lost, what was fetched again, and the share lost of all data."""
+    from flows.commands_gaps import print_gaps
+
+    print_gaps(store, symbol, state, as_json=as_json)
 
 
 @app.command()

@@ -182,4 +182,6 @@ def _made_by(explanation: Explanation) -> Table:
     start = explanation.checkpoint
     begin = f"the checkpoint of {moment(start)}" if start else "the beginning of the run"
     table.add_row("decided again from", begin)
+    if explanation.simulated:
+        table.add_row("market", "simulated")
     return table

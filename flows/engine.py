@@ -1,9 +1,10 @@
-"""Run the engine over recorded inputs in one process: universe, store, recovery, stopping."""
+"""Run the engine in one process: universe, store, recovery, stopping."""
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from threading import Event
 from typing import Any
 
 import msgspec
+from bytewax.inputs import Source
 from bytewax.outputs import Sink
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
@@ -28,13 +30,14 @@ from connectors.sources.replay import (
 )
 from connectors.sources.stopping import install_stop_signals
 from flows.board import Board, ViewSink
+from flows.latency import Latency
 from flows.models import load_models
 from flows.runs import begin_run, describe_inputs, end_run, recovery_folder, run_id
 from flows.settings import Settings, with_receive_offset
 from flows.signals import build
 from operators import metrics
 from operators.errors import InputError
-from operators.messages import Tick
+from operators.messages import Raw, Tick
 from operators.normalise import normalise, receive_offset
 
 # State is snapshot, and output made durable, once in this time: what a crash repeats.
@@ -43,6 +46,21 @@ ALL = ("all",)
 OFFSET_TRADES = 100
 OFFSET_LINES = 100_000
 OFFSET_STEP = 50_000_000  # ns
+
+
+@dataclass(frozen=True)
+class Run:
+    """What makes a run, whatever its input: settings, and where results go."""
+
+    settings: Settings
+    store: Path
+    inputs: list[dict[str, Any]]  # as `describe_inputs` tells them apart
+    workers: int = 1
+    board: Board | None = None
+    dead_letters: Path | None = None
+    overwrite: bool = False
+    latency: Latency | None = None
+    live: bool = False  # its input has no end: old rows are pruned
 
 
 def run_replay(
@@ -67,48 +85,73 @@ def run_replay(
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
     """
     inputs, settings = inputs_for(settings, paths, headlines)
-    models = load_models(settings)
-    with ExitStack() as stack:
-        run = stack.enter_context(closing(open_store(store)))
-        described = describe_inputs([*paths, *headlines])
-        how = begin_run(run, settings, described, models.identities, overwrite=overwrite)
-        log = stack.enter_context(closing(Log(log_file(store), run=run_id(run))))
-        log.info("run_begun", how=how, profile=settings.profile, models=models.identities)
-        recovery = recovery_folder(store)
-        if not recovery.is_dir():
-            # Made beside and then renamed: a crash in between leaves no half of it.
-            fresh = recovery.with_suffix(".fresh")
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            init_db_dir(fresh, 1)
-            fresh.rename(recovery)
+    described = describe_inputs([*paths, *headlines])
 
-        stop = Event()
-        install_stop_signals(stop)
-        source = ReplaySource(
+    def source(stop: Event, _: str) -> Source[Raw]:
+        return ReplaySource(
             inputs,
             speed=speed,
             fast_until=fast_until,
             stop=stop,
             on_progress=None if board is None else _progress_of(board),
         )
-        sinks = sinks_for(store)
-        if board is not None:
-            sinks.append(("view", ViewSink(board)))
-        if dead_letters is not None:
-            sinks.append(("dead_letters", DeadLetters(dead_letters, run_id(run))))
+
+    return run_flow(
+        Run(settings, store, described, workers, board, dead_letters, overwrite), source
+    )
+
+
+def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool:
+    """Run the whole engine over one source; return whether its input was used up.
+
+    `make_source` gets the event that ends the input, and "fresh" or "resume". A run that was
+    stopped or killed goes on where it was when it is called again.
+
+    Raises:
+        EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
+    """
+    settings, store = run.settings, run.store
+    models = load_models(settings)
+    with ExitStack() as stack:
+        rows = stack.enter_context(closing(open_store(store)))
+        how = begin_run(rows, settings, run.inputs, models.identities, overwrite=run.overwrite)
+        said = {"simulated": True} if settings.group.simulated else {}
+        log = stack.enter_context(closing(Log(log_file(store), run=run_id(rows), **said)))
+        log.info("run_begun", how=how, profile=settings.profile, models=models.identities)
+        recovery = _recovery_of(store)
+        stop = Event()
+        install_stop_signals(stop)
+        source = make_source(stop, how)
+        sinks = sinks_for(store, live=run.live, simulated=settings.group.simulated)
+        if run.board is not None:
+            sinks.append(("view", ViewSink(run.board)))
+        if run.dead_letters is not None:
+            sinks.append(("dead_letters", DeadLetters(run.dead_letters, run_id(rows))))
         metrics.reset()
         begin = time.monotonic()
         cli_main(
-            build(settings, models, source, sinks),
-            workers_per_process=workers,
+            build(settings, models, source, sinks, run.latency),
+            workers_per_process=run.workers,
             epoch_interval=EPOCH,
             recovery_config=RecoveryConfig(str(recovery)),
         )
         finished = not stop.is_set()
         log.info("run_ended", finished=finished)
-        end_run(run, finished=finished, seconds=time.monotonic() - begin, timers=metrics.timers())
+        end_run(rows, finished=finished, seconds=time.monotonic() - begin, timers=metrics.timers())
     return finished
+
+
+def _recovery_of(store: Path) -> Path:
+    """Return the store's recovery folder, made if it is absent."""
+    recovery = recovery_folder(store)
+    if not recovery.is_dir():
+        # Made beside and then renamed: a crash in between leaves no half of it.
+        fresh = recovery.with_suffix(".fresh")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        init_db_dir(fresh, 1)
+        fresh.rename(recovery)
+    return recovery
 
 
 def inputs_for(
@@ -165,11 +208,16 @@ def source_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplaySource,
     return ReplaySource(inputs, stop=stop), settings
 
 
-def sinks_for(store: Path | None) -> list[tuple[str, Sink[Any]]]:
+def sinks_for(
+    store: Path | None, *, live: bool = False, simulated: bool = False
+) -> list[tuple[str, Sink[Any]]]:
     """Return the sinks of a run by step id."""
     if store is None:
         return []
-    return [("store", SqliteSink(store)), ("run_log", LogSink(log_file(store)))]
+    return [
+        ("store", SqliteSink(store, live=live, simulated=simulated)),
+        ("run_log", LogSink(log_file(store), simulated=simulated)),
+    ]
 
 
 def log_file(store: Path) -> Path:

@@ -10,6 +10,7 @@ import msgspec
 from connectors.sinks.store import read_bars, read_notices, read_signal
 from flows.models import Models, load_models
 from flows.rebuild import rebuild
+from flows.runs import last_run
 from flows.settings import Settings
 from models.schema import FEATURES
 from operators.errors import ExplanationError
@@ -20,12 +21,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """A signal with everything it was made of; `difference` is None when it came out equal."""
 
     signal: Signal
-    bars: tuple[Bar, ...]  # the last ones, up to the signal's
+    bars: tuple[Bar, ...]  # the last ones, up to the signal's, as they were known then
     notices: tuple[Notice, ...]  # known at the signal's Clock, the latest last
     features: dict[str, float]  # the last row, by name
     settings: Settings
     models: tuple[str, ...]
     checkpoint: int  # rebuilt from the state after this bar
+    simulated: bool  # the market was a simulator's
     difference: str | None
 
 
@@ -49,7 +51,11 @@ def explain(store: sqlite3.Connection, signal_id: str, folder: Path | None = Non
     row = cross.symbols.index(signal.symbol)
     return Explanation(
         signal=signal,
-        bars=tuple(read_bars(store, signal.symbol, until=signal.ts_close, count=5)),
+        bars=tuple(
+            read_bars(
+                store, signal.symbol, until=signal.ts_close, count=5, known_at=signal.ts_close
+            )
+        ),
         notices=tuple(read_notices(store, before=signal.ts_close)[-10:]),
         features={
             name: float(value)
@@ -58,6 +64,7 @@ def explain(store: sqlite3.Connection, signal_id: str, folder: Path | None = Non
         settings=settings,
         models=models.identities,
         checkpoint=checkpoint,
+        simulated=_is_simulated(store),
         difference=_difference(signal, decision),
     )
 
@@ -67,6 +74,12 @@ def _settings(store: sqlite3.Connection) -> Settings:
     if row is None:
         raise ExplanationError("the store names no run; it was not written by this engine")
     return msgspec.json.decode(row["settings"], type=Settings)
+
+
+def _is_simulated(store: sqlite3.Connection) -> bool:
+    """Say whether the stored run's market was a simulator's."""
+    row = last_run(store)
+    return row is not None and bool(row["simulated"])
 
 
 def _check_models(signal: Signal, models: Models) -> None:

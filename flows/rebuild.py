@@ -1,13 +1,18 @@
 """Decisions again from what is stored: bars, notices, checkpoints and artefacts.
 
 The same stages as in the flow, without the stream: a checkpoint gives the path state, the
-bars after it give the rest. Equal to the flow's decision bit for bit, or `explain` fails.
+bars after it give the rest. A bar counts in the form in which it was known: as it closed, until
+the cross-section that knew it repaired. Equal to the flow's decision bit for bit, or `explain`
+fails.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
-from connectors.sinks.store import read_bars, read_checkpoint, read_notices
+from connectors.sinks.retention import forgotten
+from connectors.sinks.store import read_bars, read_checkpoint, read_notices, read_repairs
 from flows.models import Models
 from flows.settings import Settings
 from models.schema import HISTORY
@@ -21,6 +26,7 @@ from operators.messages import (
     Decision,
     Features,
     Notice,
+    Repaired,
     ScoredHeadline,
 )
 from operators.policy import Policy
@@ -83,15 +89,14 @@ def _crosses(
     store: sqlite3.Connection, settings: Settings, models: Models, start: int, until: int
 ) -> Iterator[CrossSection]:
     """Yield the cross-sections that close in (start, until], as the flow made them."""
-    span = (until - start) // settings.group.interval_ns
-    needed = None if start == 0 else HISTORY + span
-    featured: dict[int, dict[str, Features]] = {}
+    featured: defaultdict[int, dict[str, Features]] = defaultdict(dict)
+    repaired: defaultdict[int, list[Repaired]] = defaultdict(list)
     for symbol in settings.symbols:
-        indicators = Indicators()
-        for bar in read_bars(store, symbol, until=until, count=needed):
-            for features in indicators.on(bar):
-                if bar.ts_close > start:
-                    featured.setdefault(bar.ts_close, {})[symbol] = features
+        for message in _featured(store, symbol, start, until):
+            if isinstance(message, Features):
+                featured[message.ts_close][symbol] = message
+            elif isinstance(message, Repaired):
+                repaired[message.known_at].append(message)
     # All are checked: what came before the checkpoint weighs in its state.
     known = [_verified(notice, models) for notice in read_notices(store, before=until)]
     notices = [notice for notice in known if notice.after >= start]
@@ -100,9 +105,51 @@ def _crosses(
     for notice in notices:
         sections.on(notice)
     for ts_close in sorted(featured):
-        for symbol in settings.symbols:
-            rows = featured[ts_close].get(symbol)
-            yield from sections.on(rows or absent(symbol, ts_close))
+        rows = (
+            featured[ts_close].get(symbol) or absent(symbol, ts_close)
+            for symbol in settings.symbols
+        )
+        for message in (*repaired[ts_close], *rows):
+            for cross in sections.on(message):
+                if isinstance(cross, CrossSection):
+                    yield cross
+
+
+def _featured(store: sqlite3.Connection, symbol: str, start: int, until: int) -> Iterator[Any]:
+    """Yield what the indicators of `symbol` made of its bars in (start, until].
+
+    The window as it was known at `start` comes first; what was repaired later comes where it
+    became known.
+    """
+    indicators = Indicators()
+    window = read_bars(store, symbol, until=start, count=HISTORY, known_at=start)
+    if len(window) < HISTORY:
+        _refuse_forgotten(store, symbol, start)
+    for bar in window:
+        for _ in indicators.on(bar):
+            pass  # these were decided on before the checkpoint
+    closed = {bar.ts_close: bar for bar in read_bars(store, symbol, since=start + 1, until=until)}
+    repairs = read_repairs(store, symbol, known_after=start, known_until=until)
+    known = {repaired.known_at: repaired for repaired in repairs}
+    for ts_close in sorted(closed.keys() | known.keys()):
+        if ts_close in known:
+            yield from indicators.on(known[ts_close])
+        if ts_close in closed:
+            yield from indicators.on(closed[ts_close])
+
+
+def _refuse_forgotten(store: sqlite3.Connection, symbol: str, start: int) -> None:
+    """Refuse a window that is short because of retention, not because the symbol is young."""
+    if not forgotten(store):
+        return
+    query = "SELECT min(ts_close) FROM bars"
+    oldest = store.execute(query).fetchone()[0]
+    own = store.execute(f"{query} WHERE symbol = ?", (symbol,)).fetchone()[0]
+    if start == 0 or (own is not None and own == oldest):
+        raise ExplanationError(
+            f"the store no longer holds the bars of {symbol} that the decision was made on: a "
+            "live run keeps a day"
+        )
 
 
 def _verified(notice: Notice, models: Models) -> Notice:

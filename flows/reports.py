@@ -1,5 +1,6 @@
 """Summaries, explanations and metrics as people read them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -29,7 +30,11 @@ def summary_view(summary: dict[str, Any]) -> RenderableType:
         table.add_row("unaccounted", f"{summary['unaccounted']:,}")
     if summary["ignored"]:
         table.add_row("other messages", Text(counted(summary["ignored"])))
+    if summary.get("forgotten"):
+        table.add_row("past retention", f"{summary['forgotten']:,}, not counted above or below")
     table.add_row("gaps", f"{summary['gaps']:,}")
+    for name, text in loss_lines(summary.get("data_loss")):
+        table.add_row(name, text)
     table.add_row("bars", counted(summary["bars"]))
     if summary["headlines"]:
         table.add_row("headlines", f"{summary['headlines']:,}")
@@ -42,7 +47,79 @@ def summary_view(summary: dict[str, Any]) -> RenderableType:
         table.add_row("value at risk", _var(summary["var"]))
     table.add_row("time", f"{summary['seconds']:,.1f} s")
     title = "Summary" if summary["finished"] else "Summary of a run that is not finished"
-    return Group(Rule(title, align="left"), table, stage_table(summary["stages"]))
+    if summary.get("simulated"):
+        title += ", of a simulated market"
+    parts: list[RenderableType] = [Rule(title, align="left"), table]
+    if feeds := summary.get("feeds"):
+        parts.append(feed_table(feeds))
+    return Group(*parts, stage_table(summary["stages"]))
+
+
+def loss_lines(loss: dict[str, Any] | None) -> Iterator[tuple[str, Text]]:
+    """Yield what was lost, as (name, sentence); see `flows.ledger.totals` for the keys."""
+    if loss is None:
+        return
+    verdict = "within" if loss["within"] else "over"
+    yield (
+        "data lost",
+        Text(
+            f"{loss['missing']:,} of {loss['used'] + loss['missing']:,} trades, "
+            f"{loss['share']:.3%}: {verdict} the budget of {loss['budget']:.0%}",
+            style="" if loss["within"] else "bold red",
+        ),
+    )
+    if loss["holes"]:
+        untold = loss["holes_without_ids"]
+        yield (
+            "holes",
+            Text(
+                f"{counted(loss['holes'])} ({counted(loss['causes'])}); "
+                f"{loss['fetched_trades']:,} trades fetched"
+                + (f"; of {untold:,} no id tells what is missing" if untold else "")
+            ),
+        )
+        by_feed = ", ".join(
+            f"{printable(feed)} {seconds:,.1f} s"
+            for feed, seconds in loss["outage_seconds"].items()
+        )
+        spans = [
+            f"{name} after {span['mean']:,.1f} s on average, {span['max']:,.1f} s at most"
+            for name, span in (
+                ("back", loss["back_seconds"]),
+                ("resolved", loss["resolved_seconds"]),
+            )
+            if span["n"]
+        ]
+        yield "outages", Text("; ".join([by_feed, *spans]))
+    if loss.get("repaired_bars"):
+        bars, trades = loss["repaired_bars"], loss["merged_trades"]
+        yield "repaired", Text(f"{bars:,} bars that had closed, with {trades:,} trades more")
+    if loss.get("switches"):
+        covered = loss["covered"]
+        text = f"{loss['switches']:,} from one feed to another"
+        yield "switches", Text(text + (f", {covered:,} messages covered" if covered else ""))
+
+
+def feed_table(feeds: list[dict[str, Any]]) -> Table:
+    """Return how each feed does: state, counts that are worth a look, and lag."""
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("feed", no_wrap=True, max_width=14)
+    table.add_column("state", no_wrap=True)
+    for name in ("messages", "reconnects", "lag s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("note")
+    for feed in feeds:
+        lag = feed["gauges"].get("lag_seconds")
+        state = str(feed["state"])
+        table.add_row(
+            Text(printable(feed["feed"])),
+            Text(printable(state), style="green" if state in {"up", "quiet"} else "red"),
+            f"{feed['counts'].get('messages', 0):,}",
+            f"{feed['counts'].get('reconnects', 0):,}",
+            "" if lag is None else f"{lag:.3f}",
+            Text(printable(feed["note"])),
+        )
+    return table
 
 
 def stage_table(stages: dict[str, dict[str, float]]) -> Table:

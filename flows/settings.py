@@ -27,6 +27,7 @@ from operators.risk_settings import RiskSettings
 from operators.sentiment import SentimentSettings
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
+LIVE_TABLES = ("live", "feeds")  # see flows/feeds.py
 _UNITS = {"s": SECOND, "m": 60 * SECOND}
 
 
@@ -39,6 +40,7 @@ class GroupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forecast: str = "forecast_1s"
     policy: str = "policy_1s"
     sentiment: str = "sentiment_en"
+    simulated: bool = False  # every row of the run says so
 
     @property
     def interval_ns(self) -> int:
@@ -109,6 +111,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "risk": self.risk,
             "costs": self.costs,
         }
+        if self.group.simulated:
+            deciding["simulated"] = True
         return hashlib.sha256(msgspec.json.encode(deciding, order="sorted")).hexdigest()[:16]
 
 
@@ -127,25 +131,21 @@ def profile_names() -> list[str]:
 
 
 def load_profile(name: str, *, symbols: tuple[str, ...] | None = None) -> Settings:
-    """Read a profile by name or path, and put `symbols` in the place of its universe.
+    """Read what decides in a profile, by name or path; `symbols` replaces its universe.
 
     Raises:
         SettingsError: no such profile, no TOML, an unknown key or an impossible value.
     """
-    path = Path(name) if name.endswith(".toml") else PROFILES / f"{name}.toml"
-    if not path.is_file():
-        raise SettingsError(
-            f"no profile '{name}'; there are {', '.join(profile_names())}, or give a path "
-            "ending in .toml"
-        )
-    try:
-        document: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"profile {path} is not TOML: {error}") from error
+    path, document = _document(name)
+    aliases = _aliases(document, path)
+    for table in LIVE_TABLES:
+        document.pop(table, None)
     group = document.setdefault("group", {})
     if symbols is not None and isinstance(group, dict):
         group["symbols"] = list(symbols)
     _share(document, path)
+    if aliases:
+        document["clock"].setdefault("aliases", aliases)
     document["profile"] = path.stem
     try:
         settings = msgspec.convert(document, Settings, strict=True)
@@ -156,6 +156,41 @@ def load_profile(name: str, *, symbols: tuple[str, ...] | None = None) -> Settin
     except CalendarError as error:
         raise SettingsError(f"profile {path}: {error}") from error
     return settings
+
+
+def _aliases(document: dict[str, Any], path: Path) -> dict[str, str]:
+    """Return our symbols by what feeds call them: normalised messages carry the latter."""
+    try:
+        names = msgspec.convert(
+            document.get("feeds", {}).get("names", {}), dict[str, dict[str, str]]
+        )
+    except (AttributeError, msgspec.ValidationError) as error:
+        raise SettingsError(f"profile {path}: feeds.names: {error}") from error
+    return {theirs: ours for feed in names.values() for ours, theirs in feed.items()}
+
+
+def live_tables(name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the tables of a profile that say where a live run's input comes from.
+
+    Raises:
+        SettingsError: no such profile, or no TOML.
+    """
+    path, document = _document(name)
+    return path, {table: document[table] for table in LIVE_TABLES if table in document}
+
+
+def _document(name: str) -> tuple[Path, dict[str, Any]]:
+    path = Path(name) if name.endswith(".toml") else PROFILES / f"{name}.toml"
+    if not path.is_file():
+        raise SettingsError(
+            f"no profile '{name}'; there are {', '.join(profile_names())}, or give a path "
+            "ending in .toml"
+        )
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"profile {path} is not TOML: {error}") from error
+    return path, document
 
 
 def _share(document: dict[str, Any], path: Path) -> None:
@@ -206,6 +241,21 @@ def from_environment() -> tuple[Settings, list[Path], Path | None]:
     inputs = [Path(part) for part in given.split(os.pathsep)] if given else demo_inputs(settings)
     store = os.environ.get("NEXTGEN_STORE")
     return settings, inputs, Path(store) if store else None
+
+
+def secret_from_environment(name: str) -> str | None:
+    """Return the key in NEXTGEN_`name`, or what the file named by NEXTGEN_`name`_FILE holds.
+
+    Raises:
+        SettingsError: that file cannot be read.
+    """
+    file = os.environ.get(f"NEXTGEN_{name}_FILE")
+    if file is None:
+        return os.environ.get(f"NEXTGEN_{name}") or None
+    try:
+        return Path(file).read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"NEXTGEN_{name}_FILE names a file that cannot be read") from None
 
 
 def demo_inputs(settings: Settings) -> list[Path]:

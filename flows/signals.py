@@ -14,6 +14,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from flows.latency import Latency
 from flows.models import Models, load_models
 from flows.settings import Settings, from_environment
 from operators.bars import Bars
@@ -27,9 +28,11 @@ from operators.messages import (
     CrossSection,
     Decision,
     Gap,
+    Hole,
     Outcome,
     Raw,
     Rejection,
+    Switch,
     Tally,
 )
 from operators.metrics import timer
@@ -45,9 +48,16 @@ SHARD = "0"  # one process, one shard; at scale each process runs its own
 
 
 def build(
-    settings: Settings, models: Models, source: Source[Raw], sinks: Sequence[tuple[str, Sink[Any]]]
+    settings: Settings,
+    models: Models,
+    source: Source[Raw],
+    sinks: Sequence[tuple[str, Sink[Any]]],
+    latency: Latency | None = None,
 ) -> Dataflow:
-    """Wire the dataflow from `source` to every one of `sinks`, given as (step id, sink)."""
+    """Wire the dataflow from `source` to every one of `sinks`, given as (step id, sink).
+
+    `latency` times a live run; it changes nothing.
+    """
     symbols, every = settings.symbols, settings.checkpoint_every
     sectional = CrossSectionSettings(interval_ns=settings.group.interval_ns)
     flow = Dataflow("signals")
@@ -64,6 +74,8 @@ def build(
     routed = run_stage("clocks", in_order, lambda: Clocks(settings.clock, symbols))
     by_symbol = op.flat_map_batch("by_symbol", routed, _values)
     checked = run_stage("quality", by_symbol, lambda: Quality(settings.quality))
+    if latency is not None:
+        checked = op.flat_map_batch("time_checked", checked, latency.checked)
     barred = run_stage("bars", checked, lambda: Bars(settings.bars))
     parted = op.branch("part_records", barred, _is_record)
     featured = run_stage("indicators", parted.falses, Indicators)
@@ -71,6 +83,8 @@ def build(
     # Columns: all symbols at one bar close.
     gathered = op.flat_map_batch("by_shard", featured, _to_shard)
     cross = run_stage("cross_section", gathered, lambda: CrossSections(sectional, symbols))
+    if latency is not None:
+        cross = op.flat_map_batch("time_featured", cross, latency.featured)
     forecasts = run_stage("forecast", cross, lambda: Forecast(models.forecaster))
     actions = run_stage(
         "policy", cross, lambda: Policy(models.actor, settings.policy, len(symbols), every)
@@ -89,6 +103,8 @@ def build(
         fused,
         lambda: Risk(settings.risk, settings.costs, symbols, settings.config_hash, every),
     )
+    if latency is not None:
+        decided = op.flat_map_batch("time_decided", decided, latency.decided)
     judged = run_stage("outcomes", decided, lambda: Outcomes(models.forecaster.horizon_bars))
 
     # Out: what was decided, what it was decided on, and what was refused.
@@ -107,7 +123,12 @@ def flow() -> Dataflow:
 
     settings, inputs, store = from_environment()
     source, settings = source_for(settings, inputs)
-    return build(settings, load_models(settings), source, sinks_for(store))
+    return build(
+        settings,
+        load_models(settings),
+        source,
+        sinks_for(store, simulated=settings.group.simulated),
+    )
 
 
 def _normalised(settings: Settings, raws: list[Raw]) -> list[Any]:
@@ -118,7 +139,7 @@ def _normalised(settings: Settings, raws: list[Raw]) -> list[Any]:
 
 
 def _is_record(item: tuple[str, Any]) -> bool:
-    return isinstance(item[1], Rejection | Gap | Tally)
+    return isinstance(item[1], Rejection | Gap | Hole | Switch | Tally)
 
 
 def _values(items: list[tuple[str, Any]]) -> list[Any]:
@@ -131,12 +152,14 @@ def _to_shard(items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def _inputs(items: list[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
-    """Return the bars and notices that decisions are made of, for the store and `explain`."""
+    """Return the bars, repairs and notices that decisions are made of."""
     for key, cross in items:
         if isinstance(cross, CrossSection):
             for bar in cross.bars:
                 if bar is not None:
                     yield key, bar
+            for repaired in cross.repaired:
+                yield key, repaired
             for notice in cross.notices:
                 yield key, notice
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import msgspec
 
+from connectors.sinks.health import read_feed_health
+from connectors.sinks.retention import forgotten
+from flows.ledger import totals
 from flows.runs import last_run
 from operators.messages import Action, Reason
 from operators.metrics import Timer
@@ -46,7 +49,9 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
 
     `ticks_in` is every trade, quote and delivered bar seen: those `accepted` (they are in a
     bar, or in one that was still open at the end), those `rejected` by reason, and those
-    `late`. Stage latencies cover the processes that ended themselves, not one killed.
+    `late`. Where retention dropped rows, all but `forgotten` is of what the store still holds.
+    Bars are in the form known last, so a trade fetched afterwards counts where it happened.
+    Stage latencies cover the processes that ended themselves, not one killed.
     """
     rejected = _counts(store, "SELECT reason, count(*) FROM rejections GROUP BY reason")
     counted = _tallies(store, "clocks")
@@ -55,13 +60,16 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
         rejected[Reason.UNKNOWN_SYMBOL] = unknown
     rejected |= _unused(store)
     late = rejected.pop(Reason.LATE, 0)
-    accepted = _accepted(store)
+    told = _told(store)
+    accepted = _accepted(store, told)
+    past = _past(store, told)
     counted_in = accepted + sum(rejected.values()) + late
     row = last_run(store)
     return {
         "ticks_in": counted_in,
         # Counted where messages enter, before anything can lose one; 0 unless one was lost.
-        "unaccounted": counted.get("received", counted_in) - counted_in,
+        "unaccounted": counted.get("received", counted_in + past) - counted_in - past,
+        "forgotten": past,
         "accepted": accepted,
         "rejected": dict(sorted(rejected.items())),
         "late": late,
@@ -71,7 +79,9 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
             if name.startswith("ignored:")
         },
         "gaps": _one(store, "SELECT count(*) FROM gaps"),
-        "bars": _counts(store, "SELECT quality, count(*) FROM bars GROUP BY quality"),
+        "data_loss": _data_loss(store),
+        "feeds": read_feed_health(store),
+        "bars": _counts(store, "SELECT quality, count(*) FROM final_bars GROUP BY quality"),
         "headlines": _one(
             store, "SELECT count(*) FROM notices WHERE kind IN ('Headline', 'ScoredHeadline')"
         ),
@@ -83,6 +93,7 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
         "hit_rate": _hit_rate(store),
         "pnl": _pnl(store),
         "var": _var(store),
+        "simulated": row is not None and bool(row["simulated"]),
         "finished": row is not None and row["finished"] is not None,
         "seconds": 0.0 if row is None else round(row["seconds"], 3),
         "stages": {} if row is None else _stages(msgspec.json.decode(row["stages"])),
@@ -118,26 +129,57 @@ def _tallies(store: sqlite3.Connection, key: str) -> dict[str, int]:
     return {str(name): int(count) for name, count in rows}
 
 
-def _accepted(store: sqlite3.Connection) -> int:
+def _told(store: sqlite3.Connection) -> dict[str, int]:
+    """Return the stages' own counts by name, over all symbols."""
+    rows = store.execute("SELECT name, coalesce(sum(count), 0) FROM tallies GROUP BY name")
+    return {str(name): int(count) for name, count in rows}
+
+
+def _accepted(store: sqlite3.Connection, told: dict[str, int]) -> int:
     """Count what is in a bar, or in one still open: trades, quotes and delivered bars.
 
     A delivered bar is one message, however many trades it says it was made of.
     """
-    told = dict(
-        map(tuple, store.execute("SELECT name, coalesce(sum(count), 0) FROM tallies GROUP BY name"))
-    )
     if "delivered_bars" in told:
-        trades = _one(store, "SELECT coalesce(sum(trades), 0) FROM bars")
+        trades = _one(store, "SELECT coalesce(sum(trades), 0) FROM final_bars")
         trades += told["delivered_bars"] - told.get("delivered_trades", 0)
     else:  # a run that is not finished: bars of files have no trades
         trades = _one(
             store,
             "SELECT coalesce(sum(iif(quality = 'observed' AND trades = 0, 1, trades)), 0) "
-            "FROM bars",
+            "FROM final_bars",
         )
-    quotes = _one(store, "SELECT coalesce(sum(quotes), 0) FROM bars")
+    quotes = _one(store, "SELECT coalesce(sum(quotes), 0) FROM final_bars")
     still_open = sum(told.get(f"open_{kind}", 0) for kind in ("trades", "quotes", "bars"))
     return int(trades + quotes + still_open)
+
+
+def _past(store: sqlite3.Connection, told: dict[str, int]) -> int:
+    """Count what stood in rows that retention has dropped, as it would be counted in them."""
+    past = forgotten(store)
+    names = ["trades", "quotes", "rejections"]
+    if "delivered_bars" not in told:
+        names.append("bars_without_trades")
+    return sum(past.get(name, 0) for name in names)
+
+
+def _data_loss(store: sqlite3.Connection) -> dict[str, Any]:
+    """Return what was lost against the budget, and what was fetched, repaired or covered."""
+    repaired, merged = store.execute(
+        "SELECT count(*), coalesce(sum(last.trades - coalesce(first.trades, 0)), 0) "
+        "FROM final_bars AS last LEFT JOIN bars AS first USING (symbol, ts_close) "
+        "WHERE last.known_at > last.ts_close"
+    ).fetchone()
+    return {
+        **totals(store),
+        "repaired_bars": repaired,
+        "merged_trades": merged,  # of those fetched, what went into bars that had closed
+        "covered": _one(
+            store,
+            f"SELECT count(*) FROM rejections WHERE reason = '{Reason.COVERED}'",  # noqa: S608
+        ),
+        "switches": _one(store, "SELECT count(*) FROM switches WHERE before <> after"),
+    }
 
 
 def _unused(store: sqlite3.Connection) -> dict[str, int]:

@@ -13,11 +13,16 @@ from operators.messages import (
     CrossSection,
     Decision,
     Fused,
+    Gap,
+    Hole,
+    HoleState,
     Outcome,
     Portfolio,
     Reason,
     Rejection,
+    Repaired,
     Signal,
+    Switch,
 )
 
 TS = 1_723_161_600 * SECOND  # a round minute of 2024-08-09
@@ -131,9 +136,50 @@ def outcome(of: Signal, hit: bool | None = True, **fields: Any) -> Outcome:
     )
 
 
-def store_messages(path: Path, *messages: Any, live: bool = False) -> Path:
+def repaired(*bars: Bar, known_at: int = TS + 10 * SECOND) -> Repaired:
+    """Later forms of closed bars of one symbol."""
+    return Repaired(symbol=bars[0].symbol, known_at=known_at, bars=bars)
+
+
+def hole(symbol: str = "BTCUSDT", state: HoleState = HoleState.OPEN, **fields: Any) -> Hole:
+    """A cut of two seconds, found after one; resolved after five where its state says so."""
+    opened = state is HoleState.OPEN
+    defaults: dict[str, Any] = {
+        "feed": "binance",
+        "cause": "cut",
+        "ts_from": TS,
+        "ts_to": None if opened else TS + 2 * SECOND,
+        "found_at": TS + SECOND,
+        "resolved_at": None if opened or state is HoleState.ENDED else TS + 5 * SECOND,
+    }
+    return Hole(symbol=symbol, state=state, **(defaults | fields))
+
+
+def switch(symbol: str = "BTCUSDT", **fields: Any) -> Switch:
+    """From the first feed to the second, because it was cut."""
+    defaults: dict[str, Any] = {
+        "before": "binance",
+        "after": "yahoo",
+        "cause": "cut",
+        "ts_event": TS,
+    }
+    return Switch(symbol=symbol, **(defaults | fields))
+
+
+def gap(first_id: int, last_id: int, filled: int = 0, **fields: Any) -> Gap:
+    """Missing trades of a second."""
+    defaults: dict[str, Any] = {
+        "symbol": "BTCUSDT",
+        "venue": "binance",
+        "ts_from": TS,
+        "ts_to": TS + SECOND,
+    }
+    return Gap(first_id=first_id, last_id=last_id, filled=filled, **(defaults | fields))
+
+
+def store_messages(path: Path, *messages: Any, live: bool = False, simulated: bool = False) -> Path:
     """Write messages as one batch, as the flow would, and return the path."""
-    part = SqliteSink(path, live=live).build_part("store", "0", None)
+    part = SqliteSink(path, live=live, simulated=simulated).build_part("store", "0", None)
     part.write_batch(list(messages))
     part.snapshot()
     part.close()

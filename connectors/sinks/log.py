@@ -1,4 +1,4 @@
-"""What a person on call wants to read: runs begun and ended, gaps, and why input was refused.
+"""What a person on call wants to read: runs, outages, gaps, and why input was refused.
 
 JSON lines beside the store; complete records are in the store, this is their digest.
 """
@@ -11,9 +11,12 @@ from typing import Any
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.sinks.outages import Outages
 from operators.errors import StoreError
-from operators.messages import Gap, Rejection
+from operators.messages import Gap, Hole, Rejection, Switch
 
+REMEMBERED = 20_000  # gaps that are not filled yet
+GATHERED = 100  # lines on outages that may wait for the next snapshot
 SHOWN = 20  # rejections of a reason that are logged one by one; then the total at the end
 _PAYLOAD = 200  # bytes of a payload worth reading
 
@@ -63,23 +66,47 @@ class Log:
 
 
 class _Partition(StatefulSinkPartition[Any, None]):
-    def __init__(self, path: Path) -> None:
-        self.log = Log(path)
+    def __init__(self, path: Path, *, simulated: bool) -> None:
+        self.log = Log(path, simulated=True) if simulated else Log(path)
         self.counts: Counter[str] = Counter()
+        self.outages = Outages()
+        self.gaps: set[tuple[str, str, int]] = set()  # told, and not filled yet
 
     def write_batch(self, values: list[Any]) -> None:
         for value in values:
             if isinstance(value, Rejection):
                 self._rejected(value)
             elif isinstance(value, Gap):
-                self.log.warning(
-                    "gap",
-                    symbol=value.symbol,
-                    venue=value.venue,
-                    first_id=value.first_id,
-                    last_id=value.last_id,
-                    filled=value.filled,
-                )
+                self._gap(value)
+            elif isinstance(value, Hole | Switch):
+                self.outages.add(value)
+        if len(self.outages) >= GATHERED:
+            self._write_outages()
+
+    def _gap(self, gap: Gap) -> None:
+        """Tell of a gap when it is found and when it is full: it is reported at every trade."""
+        identity = (gap.symbol, gap.venue, gap.first_id)
+        full = gap.filled > gap.last_id - gap.first_id
+        if identity in self.gaps and not full:
+            return
+        if full:
+            self.gaps.discard(identity)
+        else:
+            if len(self.gaps) >= REMEMBERED:
+                self.gaps.clear()  # some may be told twice
+            self.gaps.add(identity)
+        (self.log.info if full else self.log.warning)(
+            "gap_filled" if full else "gap",
+            symbol=gap.symbol,
+            venue=gap.venue,
+            first_id=gap.first_id,
+            last_id=gap.last_id,
+            filled=gap.filled,
+        )
+
+    def _write_outages(self) -> None:
+        for line in self.outages.take():
+            (self.log.warning if line.warns else self.log.info)(line.event, **line.fields())
 
     def _rejected(self, rejection: Rejection) -> None:
         reason = str(rejection.reason)
@@ -94,22 +121,27 @@ class _Partition(StatefulSinkPartition[Any, None]):
             )
 
     def snapshot(self) -> None:
-        return None
+        """Write what was gathered: recovery will not give it again."""
+        self._write_outages()
 
     def close(self) -> None:
+        self._write_outages()
         if self.counts:
             self.log.warning("rejected_in_all", **dict(sorted(self.counts.items())))
         self.log.close()
 
 
 class LogSink(FixedPartitionedSink[Any, None]):
-    """Log gaps and the first rejections of each reason; other messages are passed over.
+    """Log outages, switches, gaps and the first rejections of each reason; pass over the rest.
 
-    Guarantee: *At least once; a line may be repeated after a crash.*
+    Guarantee: *At least once; a line may be repeated after a crash.* Lines on outages wait
+    for the next snapshot, so that one tells of all symbols. With `simulated` every line says
+    so.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, simulated: bool = False) -> None:
         self.path = path
+        self.simulated = simulated
 
     def list_parts(self) -> list[str]:
         """One file, one partition."""
@@ -117,4 +149,4 @@ class LogSink(FixedPartitionedSink[Any, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:  # noqa: ARG002
         """Open the log; there is no position to resume."""
-        return _Partition(self.path)
+        return _Partition(self.path, simulated=self.simulated)

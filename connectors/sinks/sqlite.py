@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.sinks.store import open_store, write_error
+from connectors.sinks.retention import forget
+from connectors.sinks.store import open_store, transaction, write_error
 from connectors.sinks.tables import TABLES
 from operators.messages import (
     SECOND,
@@ -21,11 +22,14 @@ from operators.messages import (
     Checkpoint,
     Decision,
     Gap,
+    Hole,
     Notice,
     Outcome,
     Portfolio,
     Rejection,
+    Repaired,
     Signal,
+    Switch,
     Tally,
 )
 
@@ -43,7 +47,7 @@ def _text(value: Any) -> str:
     return _json.encode(value).decode()
 
 
-def _signal(message: Signal) -> Row:
+def _signal(message: Signal, simulated: int) -> Row:
     return (
         message.signal_id,
         message.symbol,
@@ -57,10 +61,11 @@ def _signal(message: Signal) -> Row:
         float(message.price),
         _text(message.reasons),
         _text(message.detail),
+        simulated,
     )
 
 
-def _portfolio(message: Portfolio) -> Row:
+def _portfolio(message: Portfolio, simulated: int) -> Row:
     return (
         message.ts_close,
         message.cash,
@@ -76,15 +81,18 @@ def _portfolio(message: Portfolio) -> Row:
         int(message.stopped),
         _text(message.holdings),
         _text(message.risk),
+        simulated,
     )
 
 
-def _plain(table: str) -> Callable[[Any], Row]:
-    """Rows of messages whose fields are the table's columns."""
-    names = TABLES[table].names
+def _plain(table: str, **renamed: str) -> Callable[..., Row]:
+    """Rows of messages whose fields are the table's first columns; what is `given` follows."""
+    names = [renamed.get(name, name) for name in TABLES[table].names]
+    apart = {"known_at", "simulated"}  # not of the message
+    fields = [name for name in names if name not in apart]
 
-    def row(message: Any) -> Row:
-        return tuple(getattr(message, name) for name in names)
+    def row(message: Any, *given: int) -> Row:
+        return (*(getattr(message, name) for name in fields), *given)
 
     return row
 
@@ -108,51 +116,68 @@ def _notice(message: Notice) -> Row:
 
 
 _bar, _outcome, _gap = _plain("bars"), _plain("outcomes"), _plain("gaps")
+_hole = _plain("holes", log_offset="offset")
+_switch = _plain("switches", log_offset="offset")
 _checkpoint, _tally = _plain("checkpoints"), _plain("tallies")
 
 
-def rows_of(message: Any) -> Iterator[tuple[str, Row]]:
+# Rows that say whether the market was simulated, and rows of what came in.
+_RESULTS: dict[type, tuple[str, Callable[..., Row]]] = {
+    Bar: ("bars", _bar),
+    Outcome: ("outcomes", _outcome),
+    Portfolio: ("portfolio", _portfolio),
+    Signal: ("signals", _signal),
+}
+_RECORDS: dict[type, tuple[str, Callable[..., Row]]] = {
+    Rejection: ("rejections", _rejection),
+    Notice: ("notices", _notice),
+    Gap: ("gaps", _gap),
+    Hole: ("holes", _hole),
+    Switch: ("switches", _switch),
+    Checkpoint: ("checkpoints", _checkpoint),
+    Tally: ("tallies", _tally),
+}
+
+
+def rows_of(message: Any, *, simulated: bool = False) -> Iterator[tuple[str, Row]]:
     """Yield (table, row) for whatever of `message` is stored; nothing for other messages.
 
     >>> list(rows_of(Tally(key="BTCUSDT", name="open_trades", count=3)))
     [('tallies', ('BTCUSDT', 'open_trades', 3))]
     """
-    match message:
-        case Bar():
-            yield "bars", _bar(message)
-        case Decision():
-            for signal in message.signals:
-                yield "signals", _signal(signal)
-            yield "portfolio", _portfolio(message.portfolio)
-        case Outcome():
-            yield "outcomes", _outcome(message)
-        case Rejection():
-            yield "rejections", _rejection(message)
-        case Notice():
-            yield "notices", _notice(message)
-        case Gap():
-            yield "gaps", _gap(message)
-        case Checkpoint():
-            yield "checkpoints", _checkpoint(message)
-        case Tally():
-            yield "tallies", _tally(message)
-        case _:
-            return
+    kind = type(message)
+    if kind in _RECORDS:
+        table, row = _RECORDS[kind]
+        yield table, row(message)
+    elif kind in _RESULTS:
+        table, row = _RESULTS[kind]
+        yield table, row(message, int(simulated))
+    elif kind is Repaired:
+        for bar in message.bars:
+            yield "repaired_bars", _bar(bar, message.known_at, int(simulated))
+    elif kind is Decision:
+        for each in (*message.signals, message.portfolio):
+            yield from rows_of(each, simulated=simulated)
 
 
 class _Partition(StatefulSinkPartition[Any, None]):
-    def __init__(self, path: Path, *, keep: int | None) -> None:
+    def __init__(self, path: Path, *, keep: int | None, simulated: bool) -> None:
         self.path = path
         self.keep = keep
+        self.simulated = simulated
         self.store = open_store(path)
         self.newest = 0  # event time of the newest bar stored by this process
         self.pruned = 0
         self.unsynced = False
+        try:
+            self.store.execute("UPDATE runs SET simulated = ?", (int(simulated),))
+        except sqlite3.Error as error:
+            raise write_error(path, error) from error
 
     def write_batch(self, values: list[Any]) -> None:
         rows: defaultdict[str, list[Row]] = defaultdict(list)
         for value in values:
-            for table, row in rows_of(value):
+            for table, row in rows_of(value, simulated=self.simulated):
                 rows[table].append(row)
         if not rows:
             return
@@ -163,15 +188,9 @@ class _Partition(StatefulSinkPartition[Any, None]):
             raise write_error(self.path, error) from error
 
     def _write(self, rows: dict[str, list[Row]]) -> None:
-        self.store.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self.store):
             for table, of_table in rows.items():
                 self.store.executemany(TABLES[table].upsert, of_table)
-            self.store.execute("COMMIT")
-        except BaseException:
-            if self.store.in_transaction:  # some errors, a full disk among them, roll back
-                self.store.execute("ROLLBACK")
-            raise
         self.unsynced = True
 
     def _prune(self, closes: Iterable[int]) -> None:
@@ -182,12 +201,8 @@ class _Partition(StatefulSinkPartition[Any, None]):
         if self.newest - self.pruned < MINUTE:
             return
         self.pruned = self.newest
-        for table in TABLES.values():
-            if table.ages_by is not None:
-                self.store.execute(
-                    f"DELETE FROM {table.name} WHERE {table.ages_by} < ?",  # noqa: S608
-                    (self.newest - self.keep,),
-                )
+        with transaction(self.store):
+            forget(self.store, self.newest - self.keep)
 
     def snapshot(self) -> None:
         """Make what was written so far outlast a power cut, not only the end of the process.
@@ -213,17 +228,19 @@ class _Partition(StatefulSinkPartition[Any, None]):
 
 
 class SqliteSink(FixedPartitionedSink[Any, None]):
-    """Store signals, bars, portfolio, outcomes, rejections, gaps, notices and counts in SQLite.
+    """Store decisions, what they were made on, and what was lost or refused, in SQLite.
 
     Takes `(key, message)` with any message of `operators.messages`; what has no table is
     passed over. One transaction a batch. Guarantee: *At least once; rows are upserted by
     their identity.* In live runs rows older than one day of event time are dropped; a
-    replay keeps all.
+    replay keeps all. `simulated` says that the market is a simulator's; it stands in the
+    rows and in the run's.
     """
 
-    def __init__(self, path: Path | str, *, live: bool = False) -> None:
+    def __init__(self, path: Path | str, *, live: bool = False, simulated: bool = False) -> None:
         self.path = Path(path)
         self.keep = DAY if live else None
+        self.simulated = simulated
 
     def list_parts(self) -> list[str]:
         """One file, one partition."""
@@ -231,4 +248,4 @@ class SqliteSink(FixedPartitionedSink[Any, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:  # noqa: ARG002
         """Open the store; there is no position to resume, since rows have identities."""
-        return _Partition(self.path, keep=self.keep)
+        return _Partition(self.path, keep=self.keep, simulated=self.simulated)

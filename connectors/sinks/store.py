@@ -3,13 +3,15 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from connectors.sinks.tables import APPLICATION_ID, TABLES, VERSION
+from connectors.sinks.tables import APPLICATION_ID, TABLES, VERSION, VIEWS
 from operators.errors import StoreError
 from operators.messages import (
     Bar,
@@ -19,10 +21,12 @@ from operators.messages import (
     Mood,
     Notice,
     Portfolio,
+    Repaired,
     ScoredHeadline,
     Signal,
 )
 
+_EVER = 2**63 - 1  # SQLite's largest integer
 BUSY_MS = 10_000  # how long to wait for another writer, or for a reader's checkpoint
 
 _BODIES: dict[str, type[Headline | ScoredHeadline | Mood | Control]] = {
@@ -86,6 +90,8 @@ def _writing(path: Path) -> sqlite3.Connection:
         for table in TABLES.values():
             for statement in table.ddl.rstrip(";").split(";"):
                 store.execute(statement)
+        for name, query in VIEWS.items():
+            store.execute(f"CREATE VIEW IF NOT EXISTS {name} AS {query}")
         store.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         store.execute(f"PRAGMA user_version = {VERSION}")
         store.execute("COMMIT")
@@ -126,13 +132,27 @@ def _refuse_strangers(store: sqlite3.Connection, path: Path, *, empty_is_ours: b
                          "name another one with --store")  # fmt: skip
     version = store.execute("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
-        raise StoreError(f"{path} has layout {version}, this engine expects {VERSION}; "
-                         "name another file with --store")  # fmt: skip
+        raise StoreError(f"{path} has layout {version}, this engine expects {VERSION}: another "
+                         "version made it; name another file with --store, or remove it and "
+                         "replay again")  # fmt: skip
 
 
 def path_of(store: sqlite3.Connection) -> Path:
     """Return the file behind an open store."""
     return Path(store.execute("PRAGMA database_list").fetchone()["file"])
+
+
+@contextmanager
+def transaction(store: sqlite3.Connection) -> Iterator[None]:
+    """Write all that the block writes, or nothing of it."""
+    store.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        store.execute("COMMIT")
+    except BaseException:
+        if store.in_transaction:  # some errors, a full disk among them, roll back
+            store.execute("ROLLBACK")
+        raise
 
 
 def write_error(path: Path | str, error: Exception) -> StoreError:
@@ -161,14 +181,62 @@ def _signal(row: sqlite3.Row) -> Signal:
 
 
 def read_bars(
-    store: sqlite3.Connection, symbol: str, *, until: int, count: int | None = None
+    store: sqlite3.Connection,
+    symbol: str,
+    *,
+    until: int,
+    since: int = 0,
+    count: int | None = None,
+    known_at: int | None = None,
 ) -> list[Bar]:
-    """Return `symbol`'s bars that close by `until`, oldest first: the last `count`, or all."""
+    """Return `symbol`'s bars that close in [since, until], oldest first: the last `count`, or all.
+
+    They are as they closed, or with `known_at` as the cross-section of that time knew them.
+    """
     rows = store.execute(
-        "SELECT * FROM bars WHERE symbol = ? AND ts_close <= ? ORDER BY ts_close DESC LIMIT ?",
-        (symbol, until, -1 if count is None else count),
+        "SELECT * FROM bars WHERE symbol = ? AND ts_close BETWEEN ? AND ? "
+        "ORDER BY ts_close DESC LIMIT ?",
+        (symbol, since, until, -1 if count is None else count),
     ).fetchall()
-    return [msgspec.convert(dict(row), Bar) for row in reversed(rows)]
+    bars = [_bar(row) for row in reversed(rows)]
+    if known_at is None:
+        return bars
+    known = {bar.ts_close: bar for bar in bars}
+    # Below a full count nothing is wanted; else a time that had no bar then may have one now.
+    if bars and len(bars) == count:
+        since = bars[0].ts_close
+    for repaired in read_repairs(store, symbol, since=since, until=until, known_until=known_at):
+        known |= {bar.ts_close: bar for bar in repaired.bars}
+    latest = [known[ts_close] for ts_close in sorted(known)]
+    return latest if count is None else latest[max(len(latest) - count, 0) :]
+
+
+def read_repairs(
+    store: sqlite3.Connection,
+    symbol: str,
+    *,
+    since: int = 0,
+    until: int = _EVER,
+    known_after: int = -1,
+    known_until: int = _EVER,
+) -> list[Repaired]:
+    """Return the later forms of `symbol`'s bars, in the order in which they became known.
+
+    Of bars that close in [since, until], and of forms known in (known_after, known_until].
+    """
+    rows = store.execute(
+        "SELECT * FROM repaired_bars WHERE symbol = ? AND ts_close BETWEEN ? AND ? "
+        "AND known_at > ? AND known_at <= ? ORDER BY known_at, ts_close",
+        (symbol, since, until, known_after, known_until),
+    )
+    return [
+        Repaired(symbol=symbol, known_at=known_at, bars=tuple(_bar(row) for row in group))
+        for known_at, group in groupby(rows, key=lambda row: row["known_at"])
+    ]
+
+
+def _bar(row: sqlite3.Row) -> Bar:
+    return msgspec.convert(dict(row), Bar)
 
 
 def read_notices(store: sqlite3.Connection, *, before: int) -> list[Notice]:
@@ -187,7 +255,7 @@ def read_notices(store: sqlite3.Connection, *, before: int) -> list[Notice]:
 
 
 def read_portfolios(
-    store: sqlite3.Connection, *, since: int = 0, until: int = 2**63 - 1
+    store: sqlite3.Connection, *, since: int = 0, until: int = _EVER
 ) -> Iterator[Portfolio]:
     """Yield the paper portfolio after each decision in [since, until], oldest first."""
     for row in store.execute(

@@ -26,9 +26,9 @@ from operators.messages import (
     BarQuality,
     Checkpoint,
     Control,
-    Gap,
     Headline,
     Holding,
+    HoleState,
     Mood,
     Notice,
     Reason,
@@ -38,12 +38,16 @@ from operators.messages import (
 from tests.stores import (
     TS,
     decision,
+    gap,
+    hole,
     outcome,
     portfolio,
     rejection,
+    repaired,
     signal,
     store_messages,
     stored_bar,
+    switch,
 )
 
 HEADLINE = Headline(
@@ -66,7 +70,10 @@ EVERYTHING = (
     outcome(signal()),
     rejection(),
     Notice(after=TS, offset=3, body=SCORED),
-    Gap(symbol="BTCUSDT", venue="binance", first_id=5, last_id=9, ts_from=TS, ts_to=TS + 1),
+    repaired(stored_bar(trades=7, quality=BarQuality.BACKFILLED)),
+    gap(5, 9),
+    hole(),
+    switch(),
     Checkpoint(ts_close=TS, stage="risk", state=b"\x00\xff"),
     Tally(key="ignored", name="depthUpdate", count=7),
 )
@@ -83,7 +90,7 @@ def test_store_written_through_bytewax_holds_every_message(tmp_path):
     counts = {
         table: store.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         for table in ("signals", "portfolio", "bars", "outcomes", "rejections", "gaps", "notices",
-                      "checkpoints", "tallies")
+                      "checkpoints", "tallies", "repaired_bars", "holes", "switches")
     }  # fmt: skip
     store.close()
     assert counts == {**dict.fromkeys(counts, 1), "signals": 2}
@@ -197,6 +204,54 @@ def test_live_store_forgets_after_a_day_and_a_replay_never(tmp_path):
         store.close()
 
 
+SIMULATED = ("signals", "portfolio", "outcomes", "bars", "repaired_bars")
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_rows_of_results_say_whether_the_market_was_simulated(tmp_path, simulated):
+    path = store_messages(tmp_path / "run.sqlite", *EVERYTHING, simulated=simulated)
+    store = open_store(path, readonly=True)
+    for table in SIMULATED:
+        (told,) = store.execute(f"SELECT DISTINCT simulated FROM {table}").fetchone()
+        assert told == simulated
+    store.close()
+
+
+def test_bar_and_signal_come_back_the_same_from_a_simulated_run(tmp_path):
+    path = store_messages(tmp_path / "run.sqlite", decision(signal()), stored_bar(), simulated=True)
+    store = open_store(path, readonly=True)
+    assert list(read_signals(store)) == [signal()]
+    assert read_bars(store, "BTCUSDT", until=TS) == [stored_bar()]
+    store.close()
+
+
+def test_hole_is_one_row_that_ends_in_its_last_state(tmp_path):
+    told = [
+        hole(offset=1),
+        hole(state=HoleState.ENDED, offset=2, trades=5),
+        hole(state=HoleState.FILLED, offset=3, trades=9, note="fetched"),
+    ]
+    for order in (told, told[::-1], [*told, told[0]]):
+        path = store_messages(tmp_path / "run.sqlite", *order)
+        store = open_store(path, readonly=True)
+        ((state, trades, note, resolved_at),) = store.execute(
+            "SELECT state, trades, note, resolved_at FROM holes"
+        ).fetchall()
+        store.close()
+        assert (state, trades, note, resolved_at) == ("filled", 9, "fetched", TS + 5 * SECOND)
+        path.unlink()
+
+
+def test_two_switches_of_one_moment_are_two_rows(tmp_path):
+    path = store_messages(
+        tmp_path / "run.sqlite", switch(offset=1), switch(before="yahoo", after="sbi", offset=2)
+    )
+    store = open_store(path, readonly=True)
+    rows = store.execute("SELECT before, after FROM switches ORDER BY log_offset").fetchall()
+    store.close()
+    assert [tuple(row) for row in rows] == [("binance", "yahoo"), ("yahoo", "sbi")]
+
+
 def test_store_is_in_wal_mode(tmp_path):
     store = open_store(store_messages(tmp_path / "run.sqlite"))
     assert store.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
@@ -254,11 +309,16 @@ def test_store_that_is_none_is_refused(tmp_path):
     other = sqlite3.connect(newer)
     other.execute("PRAGMA user_version = 99")
     other.close()
+    older = store_messages(tmp_path / "older.sqlite")
+    other = sqlite3.connect(older)
+    other.execute("PRAGMA user_version = 1")
+    other.close()
 
     for path, found in (
         (text, "no SQLite file"),
         (foreign, "of another program"),
         (newer, "has layout 99"),
+        (older, "has layout 1, this engine expects 2: another version made it; name another"),
         (tmp_path, "a folder"),
     ):
         for readonly in (True, False):

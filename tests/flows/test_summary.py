@@ -9,9 +9,21 @@ from flows.runs import begin_run, end_run, recovery_folder
 from flows.settings import Settings
 from flows.summary import summarise
 from operators.errors import StoreError
-from operators.messages import SECOND, Action, BarQuality, Gap, Reason, Tally
+from operators.messages import SECOND, Action, BarQuality, Gap, HoleState, Reason, Tally
 from operators.metrics import Timer
-from tests.stores import TS, decision, outcome, rejection, signal, store_messages, stored_bar
+from tests.stores import (
+    TS,
+    decision,
+    gap,
+    hole,
+    outcome,
+    rejection,
+    repaired,
+    signal,
+    store_messages,
+    stored_bar,
+    switch,
+)
 
 SETTINGS = Settings()
 INPUTS = [{"name": "a.gz", "bytes": 10}]
@@ -49,6 +61,74 @@ def test_every_tick_is_accounted_for(tmp_path):
     assert made["ignored"] == {"depthUpdate": 9}
     assert made["bars"] == {"observed": 1, "quiet": 1}
     assert made["gaps"] == 1
+
+
+def test_backfilled_trades_count_where_they_happened(tmp_path):
+    empty = {"trades": 0, "quotes": 1, "quality": BarQuality.GAP}
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            stored_bar(trades=2, quotes=3),
+            stored_bar(ts_close=TS + SECOND, **empty),
+            stored_bar(ts_close=TS + 2 * SECOND, **empty),
+            repaired(
+                *(
+                    stored_bar(
+                        ts_close=TS + n * SECOND,
+                        trades=5,
+                        quotes=1,
+                        quality=BarQuality.BACKFILLED,
+                    )
+                    for n in (1, 2)
+                ),
+            ),
+            # Fetched in two pages: the second bar is known a third time.
+            repaired(
+                stored_bar(
+                    ts_close=TS + 2 * SECOND, trades=6, quotes=1, quality=BarQuality.BACKFILLED
+                ),
+                known_at=TS + 20 * SECOND,
+            ),
+            hole(state=HoleState.FILLED, trades=12),
+            gap(10, 21, filled=12),
+            rejection(1, Reason.COVERED),
+            switch(before="binance", after="binance", cause="start"),
+            switch(),
+            Tally(key="clocks", name="received", count=19),
+        )
+    )
+    assert made["unaccounted"] == 0
+    assert made["accepted"] == 13 + 5
+    assert made["bars"] == {"backfilled": 2, "observed": 1}
+    loss = made["data_loss"]
+    assert (loss["repaired_bars"], loss["merged_trades"], loss["fetched_trades"]) == (2, 11, 12)
+    assert (loss["covered"], loss["switches"]) == (1, 1)
+    assert (loss["used"], loss["missing"], loss["share"], loss["within"]) == (13, 0, 0.0, True)
+    json.dumps(made)
+
+
+def test_lost_message_is_unaccounted_also_among_repaired_bars(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            stored_bar(trades=1, quotes=0),
+            repaired(stored_bar(trades=3, quotes=0)),
+            Tally(key="clocks", name="received", count=4),
+        )
+    )
+    assert made["unaccounted"] == 1
+
+
+def test_simulated_run_is_named_and_fresh_run_is_not(tmp_path):
+    path = tmp_path / "run.sqlite"
+    store = open_store(path)
+    begin_run(store, SETTINGS, INPUTS, MODELS)
+    assert not summarise(store)["simulated"]
+    store_messages(path, simulated=True)
+    assert summarise(store)["simulated"]
+    store_messages(path, simulated=False)
+    assert not summarise(store)["simulated"]
+    store.close()
 
 
 def test_delivered_bar_is_one_tick_however_many_trades_it_sums_up(tmp_path):

@@ -1,0 +1,205 @@
+"""Which feeds a live run listens to: the [live] and [feeds] tables of a profile.
+
+Nothing here decides a signal: what the feeds delivered stands in the log. So these settings
+are no part of a run's identity, and keys come from the environment alone.
+"""
+
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from connectors.feeds import Feed
+from connectors.live import LiveSettings
+from connectors.recorder import RecorderSettings
+from connectors.secrets import Secret
+from connectors.selector import SelectorSettings
+from connectors.sources.alpha_vantage import AlphaVantageFeed, AlphaVantageSettings
+from connectors.sources.binance import BinanceFeed
+from connectors.sources.binance_plan import BinanceSettings
+from connectors.sources.sbi_sim import SbiSimFeed, SbiSimSettings
+from connectors.sources.yahoo import YahooFeed
+from connectors.sources.yahoo_settings import YahooSettings
+from flows.settings import secret_from_environment
+from operators.errors import InputError, SettingsError
+
+SIMULATED = "sbi"
+MARKETS = ("binance", "yahoo", "alpha_vantage", SIMULATED)
+
+
+class FeedsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The feeds of a profile."""
+
+    # The feeds of each symbol, most wanted first, and those of single symbols.
+    order: tuple[str, ...] = ()
+    orders: dict[str, tuple[str, ...]] = {}
+    # What a feed calls our symbols, by feed: {"yahoo": {"BTCUSDT": "BTC-USD"}}.
+    names: dict[str, dict[str, str]] = {}
+    news: tuple[str, ...] = ()
+    selector: SelectorSettings = SelectorSettings()
+    record: RecorderSettings = RecorderSettings()
+    binance: BinanceSettings = BinanceSettings()
+    yahoo: YahooSettings = YahooSettings()
+    alpha_vantage: AlphaVantageSettings = AlphaVantageSettings()
+    sbi: SbiSimSettings = SbiSimSettings()
+
+    def of(self, symbol: str) -> tuple[str, ...]:
+        """Return the feeds of a symbol, most wanted first."""
+        return self.orders.get(symbol, self.order)
+
+
+class LiveProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a live run needs beyond what decides."""
+
+    feeds: FeedsSettings = FeedsSettings()
+    live: LiveSettings = LiveSettings()
+    # "machine" is this machine's clock, "venue" the venue's (asked once, at the start),
+    # "session" the simulated market's: its latest session from the open, if it is closed now.
+    clock: Literal["machine", "venue", "session"] = "machine"
+
+
+class Keys(NamedTuple):
+    """What only the environment knows."""
+
+    alpha_vantage: Secret | None = None
+    binance: Secret | None = None
+    reddit_id: Secret | None = None
+    reddit_secret: Secret | None = None
+    coindesk: Secret | None = None
+    author: bytes | None = None
+
+
+def keys_from_environment() -> Keys:
+    """Return the keys that NEXTGEN_... variables, or the files they name, hold.
+
+    Raises:
+        SettingsError: such a file cannot be read.
+    """
+
+    def secret(name: str) -> Secret | None:
+        found = secret_from_environment(name)
+        return None if found is None else Secret(found)
+
+    author = secret_from_environment("AUTHOR_KEY")
+    return Keys(
+        alpha_vantage=secret("ALPHA_VANTAGE_KEY"),
+        binance=secret("BINANCE_KEY"),
+        reddit_id=secret("REDDIT_ID"),
+        reddit_secret=secret("REDDIT_SECRET"),
+        coindesk=secret("COINDESK_KEY"),
+        author=None if author is None else author.encode(),
+    )
+
+
+def live_profile(tables: Mapping[str, Any], source: Path) -> LiveProfile:
+    """Convert the [live] and [feeds] tables of a profile.
+
+    Raises:
+        SettingsError: an unknown key or feed, an impossible value, or a key that belongs into
+            the environment.
+    """
+    live = dict(tables.get("live", {}))
+    clock = live.pop("clock", "machine") if isinstance(live, dict) else "machine"
+    whole = {"feeds": tables.get("feeds", {}), "live": live, "clock": clock}
+    try:
+        profile = msgspec.convert(whole, LiveProfile, strict=True, dec_hook=_no_secret)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"profile {source}: {error}") from error
+    feeds = profile.feeds
+    named = {feed for order in (feeds.order, *feeds.orders.values()) for feed in order}
+    for feed in sorted(named | feeds.names.keys()):
+        if feed not in MARKETS:
+            raise SettingsError(
+                f"profile {source}: there is no feed '{feed}'; there are {', '.join(MARKETS)}"
+            )
+    if SIMULATED in named and named != {SIMULATED}:
+        raise SettingsError(
+            f"profile {source}: the simulated feed '{SIMULATED}' must not share a portfolio with "
+            f"{', '.join(sorted(named - {SIMULATED}))}; give it a profile of its own"
+        )
+    return profile
+
+
+def _no_secret(kind: type, _: object) -> Any:
+    if kind is Secret:
+        raise ValueError("keys are taken from the environment only, see the README")
+    raise NotImplementedError(kind)
+
+
+def at_exchange(profile: LiveProfile, base: str) -> LiveProfile:
+    """Return the profile with every host replaced by the venue at `base`, a http(s) URL."""
+    feeds = {
+        field: value.at(base)
+        for field in FeedsSettings.__struct_fields__
+        if hasattr(value := getattr(profile.feeds, field), "at")
+    }
+    return msgspec.structs.replace(profile, feeds=msgspec.structs.replace(profile.feeds, **feeds))
+
+
+def tls_of(ca: Path | None) -> ssl.SSLContext | None:
+    """Return a context that also trusts the authority in `ca`, None for the usual ones.
+
+    Raises:
+        InputError: the file is absent or holds no certificate.
+    """
+    if ca is None:
+        return None
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{ca} holds no certificate that can be trusted: {error}") from error
+    return context
+
+
+def open_feeds(
+    profile: LiveProfile,
+    symbols: tuple[str, ...],
+    keys: Keys,
+    tls: ssl.SSLContext | None = None,
+    *,
+    simulated: bool = False,
+) -> list[Feed]:
+    """Return the feeds that the universe needs, market data first.
+
+    Raises:
+        SettingsError: a symbol that no feed delivers, or a key that is needed and absent.
+    """
+    feeds = profile.feeds
+    carried: dict[str, dict[str, str]] = {}
+    for symbol in symbols:
+        order = feeds.of(symbol)
+        for feed in order:
+            name = feeds.names.get(feed, {}).get(symbol)
+            if name is None and feed != order[0]:
+                raise SettingsError(f"[feeds.names.{feed}] does not say what it calls {symbol}")
+            carried.setdefault(feed, {})[symbol] = name or symbol
+        if not order:
+            raise SettingsError(f"no feed is named for {symbol}: set feeds.order in the profile")
+    if simulated != (SIMULATED in carried):
+        raise SettingsError(
+            f"group.simulated must be true for the feed '{SIMULATED}', and only for it"
+        )
+    made: dict[str, Callable[[dict[str, str]], Feed]] = {
+        "binance": lambda names: BinanceFeed(
+            msgspec.structs.replace(feeds.binance, api_key=keys.binance), tuple(names), tls
+        ),
+        "yahoo": lambda names: YahooFeed(feeds.yahoo, names, tls),
+        "alpha_vantage": lambda names: AlphaVantageFeed(
+            msgspec.structs.replace(
+                feeds.alpha_vantage, api_key=_needed(keys.alpha_vantage, "ALPHA_VANTAGE_KEY")
+            ),
+            names,
+            tls,
+        ),
+        SIMULATED: lambda names: SbiSimFeed(feeds.sbi, names),
+    }
+    return [made[feed](carried[feed]) for feed in MARKETS if feed in carried]
+
+
+def _needed(key: Secret | None, name: str) -> Secret:
+    if not key:
+        raise SettingsError(f"this feed needs a key: set NEXTGEN_{name} in the environment")
+    return key

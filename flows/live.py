@@ -1,0 +1,262 @@
+"""Run the engine on live feeds, or record them, until told to stop."""
+
+import asyncio
+import shutil
+import ssl
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event, Timer
+from typing import Self
+
+import httpx2
+import structlog
+from bytewax.inputs import Source
+from prometheus_client import CollectorRegistry, start_http_server
+
+from connectors.feed_metrics import FeedCollector
+from connectors.feeds import Feed
+from connectors.live import FeedThread, LiveLog, LiveSource, open_live_log
+from connectors.recorder import Recorder
+from connectors.secrets import guard_logging, redacting_processor
+from connectors.selector import Selector
+from connectors.sequencer import SequencerSettings
+from connectors.sinks.health import write_feed_health
+from connectors.sources.stopping import install_stop_signals
+from connectors.venue_clock import VenueClock
+from flows.board import Board
+from flows.engine import Run, run_flow
+from flows.feeds import LiveProfile, keys_from_environment, open_feeds, tls_of
+from flows.latency import Latency
+from flows.settings import Settings
+from models.calendars import exchange_hours
+from operators.errors import InputError
+from operators.messages import SECOND, Raw
+
+_ASKS = 5  # of the venue's time; the quickest answer is the closest
+_NAP = 0.005  # seconds between two looks at an empty inbox while recording
+_EARLY = 10 * SECOND  # before a session's open
+
+type Clock = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Where a live run's input comes from, and what is kept of it."""
+
+    settings: Settings
+    profile: LiveProfile
+    ca: Path | None = None  # an authority to trust besides the usual ones
+    record: Path | None = None
+    seconds: float | None = None
+    speed: float = 1.0  # of a clock that is not the machine's
+    metrics_port: int | None = None
+
+
+def journal_folder(store: Path) -> Path:
+    """Return where the journal of the run stored at `store` is kept."""
+    return Path(f"{store}.journal")
+
+
+def run_live(
+    request: Request, store: Path, *, board: Board | None = None, overwrite: bool = False
+) -> None:
+    """Run the engine on live feeds until SIGTERM, SIGINT or `seconds` have passed.
+
+    The same call goes on from there, as it does after a crash: what the journal holds and the
+    flow has not seen comes first, then the feeds fetch what was missed.
+
+    Raises:
+        EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
+    """
+    settings = request.settings
+    prepared = _Prepared(request)
+    latency = prepared.latency if request.speed == 1.0 else None
+    described = [{"name": "live", "feeds": sorted({feed.name for feed in prepared.feeds})}]
+    run = Run(
+        settings,
+        store,
+        described,
+        board=board,
+        overwrite=overwrite,
+        latency=latency,
+        live=True,
+    )
+
+    def source(stop: Event, how: str) -> Source[Raw]:
+        if how == "fresh" and overwrite:
+            shutil.rmtree(journal_folder(store), ignore_errors=True)
+        prepared.stop_after(stop)
+
+        async def report() -> None:
+            health = [feed.health for feed in prepared.feeds]
+            await asyncio.to_thread(write_feed_health, store, health, at=prepared.now())
+
+        return LiveSource(lambda resume: prepared.open(journal_folder(store), resume, report), stop)
+
+    with prepared:
+        run_flow(run, source)
+
+
+def record(request: Request, folder: Path) -> int:
+    """Write what the feeds bring into the recording `folder`; return how many entries it holds.
+
+    Raises:
+        EngineError: what cannot be done, in one sentence.
+    """
+    stop = Event()
+    install_stop_signals(stop)
+    journal = folder / "journal"  # what is being written; gone once the recording holds it
+    with _Prepared(request, record=folder) as prepared:
+        log, thread = prepared.open(journal, 0, None)
+        prepared.stop_after(stop)
+        with closing(log):
+            thread.start()
+            try:
+                while not stop.is_set():
+                    if not log.take():
+                        time.sleep(_NAP)
+            finally:
+                thread.stop()
+            while log.take():
+                pass
+    shutil.rmtree(journal, ignore_errors=True)
+    assert log.recorder is not None
+    return log.recorder.next_offset
+
+
+class _Prepared:
+    """Feeds, selector and clock of one run, and what watches them."""
+
+    def __init__(self, request: Request, record: Path | None = None) -> None:
+        guard_logging()
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                redacting_processor,
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+        settings, profile = request.settings, request.profile
+        self.request = request
+        self.folder = record or request.record
+        self.tls = tls_of(request.ca)
+        self.feeds: list[Feed] = open_feeds(
+            profile,
+            settings.symbols,
+            keys_from_environment(),
+            self.tls,
+            simulated=settings.group.simulated,
+        )
+        order = {symbol: profile.feeds.of(symbol) for symbol in settings.symbols}
+        health = {feed.name: feed.health for feed in self.feeds}
+        self.selector = Selector(order, health, profile.feeds.selector)
+        self.latency = Latency(self._time, settings.clock.lateness_ns)
+        self.now: Clock = time.time_ns
+        self.log: LiveLog | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def open(
+        self, journal: Path, resume: int, report: Callable[[], Awaitable[None]] | None
+    ) -> tuple[LiveLog, FeedThread]:
+        """Open the log and its thread; nothing is connected before the thread starts."""
+        request = self.request
+        clock = request.settings.clock
+        recorder = None
+        if self.folder is not None:
+            recorder = Recorder(
+                self.folder,
+                request.profile.feeds.record,
+                profile=request.settings.profile,
+                symbols=request.settings.symbols,
+            )
+        self.log, thread = open_live_log(
+            self.feeds,
+            journal,
+            self.selector,
+            request.profile.live,
+            SequencerSettings(interval_ns=clock.interval_ns, lateness_ns=clock.lateness_ns),
+            self._clock,
+            resume=resume,
+            recorder=recorder,
+            every_second=report,
+        )
+        if request.metrics_port is not None:
+            registry = CollectorRegistry()
+            registry.register(FeedCollector(self.feeds, self.log.inbox, self.selector))
+            server, _ = start_http_server(request.metrics_port, addr="127.0.0.1", registry=registry)
+            self._stack.callback(server.shutdown)
+        return self.log, thread
+
+    def _time(self) -> int:
+        return self.now()
+
+    def stop_after(self, stop: Event) -> None:
+        """Set `stop` once the time asked for has passed."""
+        if self.request.seconds is not None:
+            timer = Timer(self.request.seconds, stop.set)
+            timer.daemon = True
+            timer.start()
+            self._stack.callback(timer.cancel)
+
+    def _clock(self, last: int | None) -> Clock:
+        request = self.request
+        match request.profile.clock:
+            case "venue":
+                host = request.profile.feeds.binance.rest_hosts[0]
+                self.now = VenueClock(venue_time(host, self.tls), request.speed)
+            case "session":
+                start = session_start(request.settings.group.calendar, time.time_ns())
+                self.now = VenueClock(max(start, last or 0), request.speed)
+            case _:
+                self.now = time.time_ns
+        return self.now
+
+
+def venue_time(host: str, tls: ssl.SSLContext | None = None) -> int:
+    """Ask Binance's REST API at `host` for its time; return it as of now, in UNIX ns.
+
+    Source: "Check Server Time", GET /api/v3/time. Half the way there and back is added, from
+    the quickest of five answers.
+
+    Raises:
+        InputError: it does not answer, or with something else.
+    """
+    best: tuple[int, int] | None = None
+    try:
+        with httpx2.Client(verify=tls or True, timeout=5.0) as client:
+            for _ in range(_ASKS):
+                sent = time.monotonic_ns()
+                answer = client.get(f"{host}/api/v3/time")
+                back = time.monotonic_ns()
+                told = int(answer.raise_for_status().json()["serverTime"]) * 1_000_000
+                trip = back - sent
+                if best is None or trip < best[0]:
+                    best = (trip, told + trip // 2 - back)
+    except (httpx2.HTTPError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{host} does not tell its time: {type(error).__name__}") from error
+    assert best is not None
+    return best[1] + time.monotonic_ns()
+
+
+def session_start(calendar: str, now: int) -> int:
+    """Return `now` (ns) if the market is open, else shortly before its latest session's open."""
+    today = datetime.fromtimestamp(now / SECOND, UTC).date()
+    hours = exchange_hours(calendar, today - timedelta(days=15), today + timedelta(days=1))
+    begun = [spans for spans in hours if spans[0][0] <= now]
+    if not begun:
+        raise InputError(f"{calendar} has had no session lately")
+    latest = begun[-1]
+    return now if now < latest[-1][1] else latest[0][0] - _EARLY
