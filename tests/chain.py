@@ -11,7 +11,7 @@ from operators.cross_section import CrossSections, CrossSectionSettings
 from operators.forecast import Forecast
 from operators.fusion import Fusion
 from operators.indicators import Indicators
-from operators.messages import Gap, Rejection, Tally
+from operators.messages import Gap, Hole, Rejection, Switch, Tally
 from operators.normalise import normalise
 from operators.outcomes import Outcomes
 from operators.policy import Policy
@@ -76,7 +76,7 @@ class Chain:
             self._shard_path(message)
             return
         for result in self._on(names[0], key, message):
-            if names[0] == "bars" and isinstance(result, Rejection | Gap | Tally):
+            if names[0] == "bars" and isinstance(result, Rejection | Gap | Hole | Switch | Tally):
                 self.records.append(result)
             else:
                 self._symbol_path(key, result, names[1:])
