@@ -47,6 +47,7 @@ class AlphaVantageNewsSettings(msgspec.Struct, frozen=True, forbid_unknown_field
     requests_per_day: int = 8
     least_relevance: float = 0.25  # of an article to a ticker, 0 to 1; below, it is only named
     market_wide: bool = False
+    burst_wait_s: float = 1.0  # after "1 request per second", doubled each time
     every_s: float = 10_800.0  # 8 times a day with one topic
     jitter: float = 0.05
     # Every attempt counts against the day: one, and the next round tries again.
@@ -112,7 +113,7 @@ class AlphaVantageNewsFeed(NewsFeed):
                 raise
         if self.health.counts["burst"] > bursts:
             self._bursts += 1
-            return min(1.5 * 2.0**self._bursts, _MOST_BURST)
+            return min(self.settings.burst_wait_s * 2.0**self._bursts, _MOST_BURST)
         self._bursts = 0
         return None
 
