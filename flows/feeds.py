@@ -4,6 +4,7 @@ Nothing here decides a signal: what the feeds delivered stands in the log. So th
 are no part of a run's identity, and keys come from the environment alone.
 """
 
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,18 +15,38 @@ import msgspec
 from connectors.feeds import Feed
 from connectors.live import LiveSettings
 from connectors.recorder import RecorderSettings
-from connectors.secrets import Secret
+from connectors.secrets import AuthorHash, Secret
 from connectors.selector import SelectorSettings
 from connectors.sources.alpha_vantage import AlphaVantageFeed, AlphaVantageSettings
+from connectors.sources.alpha_vantage_budget import DailyBudget
+from connectors.sources.alpha_vantage_news import AlphaVantageNewsFeed, AlphaVantageNewsSettings
 from connectors.sources.binance import BinanceFeed
 from connectors.sources.binance_plan import BinanceSettings
+from connectors.sources.coindesk import CoinDeskFeed, CoinDeskSettings
+from connectors.sources.fear_greed import (
+    CnnFearGreedFeed,
+    CnnFearGreedSettings,
+    FearGreedFeed,
+    FearGreedSettings,
+)
+from connectors.sources.headlines import HeadlineDesk, HeadlineSettings
+from connectors.sources.poll_hosts import Hosts
+from connectors.sources.reddit import RedditFeed, RedditSettings
+from connectors.sources.rss import RssFeed, RssSettings
 from connectors.sources.sbi_sim import SbiSimFeed, SbiSimSettings
+from connectors.sources.stocktwits import StockTwitsFeed, StockTwitsSettings
+from connectors.sources.symbol_book import SymbolBook
 from connectors.sources.yahoo import YahooFeed
 from connectors.sources.yahoo_settings import YahooSettings
 from flows.settings import secret_from_environment
 from operators.errors import InputError, SettingsError
 
+NEWS = (
+    "rss", "coindesk", "reddit", "stocktwits", "alpha_vantage_news", "fear_greed",
+    "cnn_fear_greed",
+)  # fmt: skip
 SIMULATED = "sbi"
+_ALPHA = "ALPHA_VANTAGE_KEY"
 MARKETS = ("binance", "yahoo", "alpha_vantage", SIMULATED)
 
 
@@ -37,7 +58,15 @@ class FeedsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     orders: dict[str, tuple[str, ...]] = {}
     # What a feed calls our symbols, by feed: {"yahoo": {"BTCUSDT": "BTC-USD"}}.
     names: dict[str, dict[str, str]] = {}
-    news: tuple[str, ...] = ()
+    news: tuple[str, ...] = ()  # which of the following are read
+    rss: tuple[RssSettings, ...] = ()  # each counts as wanted where "rss" is
+    coindesk: CoinDeskSettings = CoinDeskSettings()
+    reddit: RedditSettings = RedditSettings()
+    stocktwits: StockTwitsSettings = StockTwitsSettings()
+    alpha_vantage_news: AlphaVantageNewsSettings = AlphaVantageNewsSettings()
+    fear_greed: FearGreedSettings = FearGreedSettings()
+    cnn_fear_greed: CnnFearGreedSettings = CnnFearGreedSettings()
+    headlines: HeadlineSettings = HeadlineSettings()
     selector: SelectorSettings = SelectorSettings()
     record: RecorderSettings = RecorderSettings()
     binance: BinanceSettings = BinanceSettings()
@@ -109,10 +138,10 @@ def live_profile(tables: Mapping[str, Any], source: Path) -> LiveProfile:
         raise SettingsError(f"profile {source}: {error}") from error
     feeds = profile.feeds
     named = {feed for order in (feeds.order, *feeds.orders.values()) for feed in order}
-    for feed in sorted(named | feeds.names.keys()):
-        if feed not in MARKETS:
+    for found, known in ((named | feeds.names.keys(), MARKETS), (set(feeds.news), NEWS)):
+        for feed in sorted(found - set(known)):
             raise SettingsError(
-                f"profile {source}: there is no feed '{feed}'; there are {', '.join(MARKETS)}"
+                f"profile {source}: there is no feed '{feed}'; there are {', '.join(known)}"
             )
     if SIMULATED in named and named != {SIMULATED}:
         raise SettingsError(
@@ -130,11 +159,12 @@ def _no_secret(kind: type, _: object) -> Any:
 
 def at_exchange(profile: LiveProfile, base: str) -> LiveProfile:
     """Return the profile with every host replaced by the venue at `base`, a http(s) URL."""
-    feeds = {
+    feeds: dict[str, Any] = {
         field: value.at(base)
         for field in FeedsSettings.__struct_fields__
         if hasattr(value := getattr(profile.feeds, field), "at")
     }
+    feeds["rss"] = tuple(feed.at(base) for feed in profile.feeds.rss)
     return msgspec.structs.replace(profile, feeds=msgspec.structs.replace(profile.feeds, **feeds))
 
 
@@ -182,21 +212,66 @@ def open_feeds(
         raise SettingsError(
             f"group.simulated must be true for the feed '{SIMULATED}', and only for it"
         )
+    budget = DailyBudget(feeds.alpha_vantage.requests_per_day)
+    hosts = Hosts()
+    key = keys.alpha_vantage
     made: dict[str, Callable[[dict[str, str]], Feed]] = {
         "binance": lambda names: BinanceFeed(
             msgspec.structs.replace(feeds.binance, api_key=keys.binance), tuple(names), tls
         ),
         "yahoo": lambda names: YahooFeed(feeds.yahoo, names, tls),
         "alpha_vantage": lambda names: AlphaVantageFeed(
-            msgspec.structs.replace(
-                feeds.alpha_vantage, api_key=_needed(keys.alpha_vantage, "ALPHA_VANTAGE_KEY")
-            ),
+            msgspec.structs.replace(feeds.alpha_vantage, api_key=_needed(key, _ALPHA)),
             names,
             tls,
+            hosts=hosts,
+            budget=budget,
         ),
         SIMULATED: lambda names: SbiSimFeed(feeds.sbi, names),
     }
-    return [made[feed](carried[feed]) for feed in MARKETS if feed in carried]
+    markets = [made[feed](carried[feed]) for feed in MARKETS if feed in carried]
+    return [*markets, *_news(feeds, symbols, keys, tls=tls, hosts=hosts, budget=budget)]
+
+
+def _news(
+    feeds: FeedsSettings,
+    symbols: tuple[str, ...],
+    keys: Keys,
+    *,
+    tls: ssl.SSLContext | None,
+    hosts: Hosts,
+    budget: DailyBudget,
+) -> list[Feed]:
+    """Return the wanted feeds of news and mood; they share what was told already."""
+    if not feeds.news:
+        return []
+    replace = msgspec.structs.replace
+    author = AuthorHash(keys.author or os.urandom(32))  # unless set, good for this process
+    desk = HeadlineDesk(SymbolBook(symbols), author, feeds.headlines)
+    common: dict[str, Any] = {"tls": tls, "hosts": hosts}
+    coindesk = replace(feeds.coindesk, api_key=keys.coindesk or Secret())
+    reddit = feeds.reddit
+    if keys.reddit_id and keys.reddit_secret:
+        reddit = replace(
+            reddit, client_id=keys.reddit_id.reveal(), client_secret=keys.reddit_secret
+        )
+    made: dict[str, Callable[[], list[Feed]]] = {
+        "rss": lambda: [RssFeed(one, desk, **common) for one in feeds.rss],
+        "coindesk": lambda: [CoinDeskFeed(coindesk, desk, **common)],
+        "reddit": lambda: [RedditFeed(reddit, desk, **common)],
+        "stocktwits": lambda: [StockTwitsFeed(feeds.stocktwits, desk, **common)],
+        "alpha_vantage_news": lambda: [
+            AlphaVantageNewsFeed(
+                replace(feeds.alpha_vantage_news, api_key=_needed(keys.alpha_vantage, _ALPHA)),
+                desk,
+                budget=budget,
+                **common,
+            )
+        ],
+        "fear_greed": lambda: [FearGreedFeed(feeds.fear_greed, **common)],
+        "cnn_fear_greed": lambda: [CnnFearGreedFeed(feeds.cnn_fear_greed, **common)],
+    }
+    return [feed for name in NEWS if name in feeds.news for feed in made[name]()]
 
 
 def _needed(key: Secret | None, name: str) -> Secret:

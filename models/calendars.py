@@ -6,13 +6,20 @@ market that closes is asked for. Times are UNIX nanoseconds UTC.
 
 import warnings
 from bisect import bisect_left
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 DAY = 86_400_000_000_000
 ALWAYS_OPEN = "24/7"
 _YEARS = range(1970, 2201)  # a time outside is rubbish input, and has no session
+# Sources: JPX, "Extension of Trading Hours" (2011), "Revision of Trading Rules" (arrowhead).
+_LUNCH_AT_1130 = date(2011, 11, 21)
+_FULL_LAST_SESSION = date(2009, 12, 30)
+_QUIETLY = Lock()
+
+type Hours = tuple[tuple[int, int], ...]
 
 
 class CalendarError(ValueError):
@@ -138,27 +145,65 @@ def _runs_of_session(spans: tuple[tuple[int, int], ...], interval: int) -> list[
 
 
 @cache
-def _exchange(name: str, year: int) -> list[tuple[tuple[int, int], ...]]:
-    """Return the trading hours of the sessions that touch a year: one or two spans each."""
+def _exchange(name: str, year: int) -> list[Hours]:
+    """Return the trading hours of the sessions that touch a year."""
+    # A margin on both sides: sessions may span midnight UTC, and holidays the new year.
+    return exchange_hours(name, date(year - 1, 12, 15), date(year + 1, 1, 15))
+
+
+def exchange_hours(name: str, first: date, last: date) -> list[Hours]:
+    """Return the trading hours of an exchange's sessions in [first, last]: one or two spans each.
+
+    Empty for years before the exchange's hours are known.
+    """
     import exchange_calendars  # noqa: PLC0415 - half a second that 24/7 markets need not pay
 
     try:
-        # A margin on both sides: sessions may span midnight UTC, and holidays the new year.
-        with warnings.catch_warnings(action="ignore"):  # its own, about newer pandas
+        # Its own warnings, about newer pandas. To ignore them is the process's matter, not a
+        # thread's: who ends first would make the other's heard.
+        with _QUIETLY, warnings.catch_warnings(action="ignore"):
             hours: Any = exchange_calendars.get_calendar(
-                name, start=f"{year - 1}-12-15", end=f"{year + 1}-01-15"
+                name, start=first.isoformat(), end=last.isoformat()
             ).schedule
     except exchange_calendars.errors.InvalidCalendarName as error:
         sentence = f'Calendar {name!r} is not known: use "24/7" or an exchange such as "XNYS".'
         raise CalendarError(sentence) from error
-    except ValueError:  # a year before the exchange's hours are known
+    except ValueError:
         return []
     names = ("open", "break_start", "break_end", "close")
     table = [hours[column].dt.as_unit("ns").astype("int64") for column in names]
-    return [
+    sessions_of: list[Hours] = [
         ((opens, stop), (start, closes)) if stop > 0 else ((opens, closes),)
         for opens, stop, start, closes in zip(*(c.tolist() for c in table), strict=True)
     ]
+    return _as_tokyo_was(sessions_of) if name == "XTKS" else sessions_of
+
+
+def _as_tokyo_was(known: list[Hours]) -> list[Hours]:
+    """Correct what the package does not know of Tokyo's past.
+
+    Lunch began at 11:00 until 2011-11-18. The first and the last session of a year ended with
+    the morning, until 2009-12-30 was the first last session that did not. The sessions at
+    either end of `known` are told by the year's turn being near.
+    """
+    corrected: list[Hours] = []
+    for place, spans in enumerate(known):
+        day = _day(spans[0][0])
+        if day >= _LUNCH_AT_1130 or len(spans) == 1:
+            corrected.append(spans)
+            continue
+        morning = (spans[0][0], spans[0][0] + 2 * 3600 * 10**9)
+        before = _day(known[place - 1][0][0]).year if place else day.year - (day.day < 8)
+        after = _day(known[place + 1][0][0]).year if place + 1 < len(known) else day.year
+        half = day < _FULL_LAST_SESSION and (
+            (day.month == 1 and before < day.year) or (day.month == 12 and after > day.year)
+        )
+        corrected.append((morning,) if half else (morning, spans[1]))
+    return corrected
+
+
+def _day(ts: int) -> date:
+    return datetime.fromtimestamp(ts // 10**9, UTC).date()
 
 
 def _year(ts: int) -> int:

@@ -35,6 +35,7 @@ class SentimentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     half_life_s: float = 1800.0  # intraday: half of a headline's weight is gone in 30 minutes
     market_weight: float = 0.5  # of a headline that names no symbol, for every symbol
     mood_weight: float = 0.25  # the index moves once a day: a tilt, not news
+    mood_source: str = ""  # where several indices come, the one that is of this market
     remember_s: float = 86_400.0  # the same text from another source within a day is one
     least_weight: float = 0.01  # below this, news has faded: abstain
 
@@ -50,16 +51,23 @@ def text_key(text: str) -> str:
 
 
 def score_headlines(
-    messages: list[Any], score: Callable[[str], tuple[float, float, float]], model: str
+    messages: list[Any],
+    score: Callable[[str], tuple[float, float, float]],
+    model: str,
+    lang: str = "en",
 ) -> list[Any]:
     """Score each headline where it enters the flow, one by one; let everything else through.
+
+    So goes a headline in another language than the model's: it is kept, and says nothing.
 
     One text a call: the dynamically quantised model's last bits depend on what else is in
     a batch. `score` returns the probabilities (negative, positive, neutral).
     """
     return [
         msgspec.structs.replace(message, body=scored(message.body, score, model))
-        if isinstance(message, Notice) and isinstance(message.body, Headline)
+        if isinstance(message, Notice)
+        and isinstance(message.body, Headline)
+        and message.body.lang == lang
         else message
         for message in messages
     ]
@@ -131,7 +139,7 @@ class Sentiment:
     def _take(self, notice: Notice, now: int) -> None:
         body = notice.body
         state = self.state
-        if isinstance(body, Mood):
+        if isinstance(body, Mood) and self.settings.mood_source in {"", body.source}:
             state.mood = min(max((body.value - 50.0) / 50.0, -1.0), 1.0)
         if not isinstance(body, ScoredHeadline):
             return

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.messages import SECOND, Checkpoint, Leg, Mood, ScoredHeadline
+from operators.messages import SECOND, Checkpoint, Leg, Mood, Notice, ScoredHeadline
 from operators.sentiment import Sentiment, SentimentSettings, score_headlines, text_key
 from tests.support import cross_section, headline, notice
 
@@ -140,3 +140,24 @@ def test_value_and_certainty_stay_in_range(items):
         )
         assert (np.abs(leg.value) <= 1).all()
         assert ((leg.certainty >= 0) & (leg.certainty <= 1)).all()
+
+
+def test_headline_in_another_language_is_not_scored():
+    japanese = headline(text="日銀が利上げ", lang="ja")
+    told = Notice(after=0, offset=0, body=japanese)
+
+    def fail(text):
+        raise AssertionError(text)
+
+    assert score_headlines([told], fail, "model") == [told]
+
+
+def test_mood_of_another_market_is_not_taken():
+    ours, others = (Mood(source=s, value=90.0, available_at=1) for s in ("fear_greed", "other"))
+    leg = stage(mood_source="fear_greed")
+    notices = tuple(Notice(after=0, offset=n, body=body) for n, body in enumerate((ours, others)))
+
+    leg.on(cross_section(notices=notices[1:]))
+    assert leg.state.mood is None
+    leg.on(cross_section(notices=notices))
+    assert leg.state.mood == 0.8

@@ -1,0 +1,174 @@
+"""A drill: the engine live against the fake venue in processes of their own, then the accounts.
+
+The venue knows every trade that happened (`/exchange/truth`); the store must know each of them
+once, in a bar or as missing in the gap ledger.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import fsum
+
+from tests.integration.replays import ROOT, command, rows
+
+SECOND = 1_000_000_000
+READY = 60.0  # seconds within which the venue must listen
+
+
+class Venue:
+    """The fake venue in a process of its own."""
+
+    def __init__(self, process, url):
+        self.process = process
+        self.url = url
+
+    def get(self, path):
+        with urllib.request.urlopen(f"{self.url}/exchange/{path}", timeout=60) as answer:
+            return json.load(answer)
+
+    def post(self, path, body=None):
+        request = urllib.request.Request(
+            f"{self.url}/exchange/{path}", json.dumps(body or {}).encode(), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def venue(*options):
+    """Run the venue, and end it."""
+    line = [sys.executable, "-m", "exchange", "--port", "0", *map(str, options)]
+    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        told = process.stdout.readline()
+        assert told.startswith("listening on "), told
+        yield Venue(process, told.split()[-1])
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+@contextmanager
+def engine(venue_, store, *options, profile="binance", output=None, **environment):
+    """Run `nextgen run` against the venue; end it by SIGTERM when left."""
+    line, how = command(
+        "run", "--profile", profile, "--exchange", venue_.url, "--store", store, "--quiet",
+        *options, **environment,
+    )  # fmt: skip
+    process = subprocess.Popen(line, stdout=output, stderr=output, **how)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def until(condition, seconds=READY, every=0.2):
+    """Wait until `condition` is true; fail when it takes too long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(every)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+@dataclass
+class Accounts:
+    """What became of every trade of the venue that lies between the engine's first and last bar."""
+
+    trades: int = 0
+    in_bars: int = 0
+    missing: int = 0  # of those, in the ledger as not filled
+    wrong: list = field(default_factory=list)  # bars that differ from the venue's trades
+    qualities: dict = field(default_factory=dict)
+
+
+def account(venue_, store, symbols):
+    """Compare the final bars with the venue's trades."""
+    accounts = Accounts()
+    last = rows(store, "SELECT max(ts_close) FROM bars")[0][0]
+    qualities = defaultdict(int)
+    for symbol in symbols:
+        bars = rows(
+            store,
+            "SELECT ts_close, open, high, low, close, volume, trades, vwap, quality "
+            "FROM final_bars WHERE symbol = ? ORDER BY ts_close",
+            symbol,
+        )
+        assert bars, f"{symbol} has no bar"
+        # The first bar began before the engine listened; nothing precedes it to tell a hole.
+        bars = bars[1:]
+        first = bars[0][0] - SECOND
+        found = venue_.get(f"truth?symbol={symbol}&from_ms={first // 10**6}&to_ms={last // 10**6}")
+        by_close = defaultdict(list)
+        for row in found:
+            by_close[(row[1] * 10**6 // SECOND + 1) * SECOND].append(row)
+        accounts.trades += len(found)
+        held = {}
+        for ts_close, *prices, volume, trades, vwap, quality in bars:
+            qualities[quality] += 1
+            held[ts_close] = trades
+            accounts.in_bars += trades
+            expected = by_close.get(ts_close, [])
+            if quality != "gap" and not _equal(expected, prices, volume, trades, vwap):
+                accounts.wrong.append((symbol, ts_close, quality, trades, len(expected)))
+        for ts_close, expected in by_close.items():
+            if ts_close not in held:
+                accounts.wrong.append((symbol, ts_close, "absent", 0, len(expected)))
+    accounts.missing = rows(
+        store, "SELECT coalesce(sum(last_id - first_id + 1 - filled), 0) FROM gaps"
+    )[0][0]
+    accounts.qualities = dict(qualities)
+    return accounts
+
+
+def _equal(expected, prices, volume, trades, vwap):
+    if trades != len(expected):
+        return False
+    if not expected:
+        return volume == 0.0
+    values = [float(row[2]) for row in sorted(expected)]
+    sizes = [float(row[3]) for row in sorted(expected)]
+    whole = fsum(sizes)
+    turnover = fsum(p * s for p, s in zip(values, sizes, strict=True))
+    average = min(max(turnover / whole, min(values)), max(values))
+    return prices == [values[0], max(values), min(values), values[-1]] and (
+        (volume, vwap) == (whole, average)
+    )
+
+
+def holes(store):
+    """Return the gap ledger's holes as dictionaries."""
+    names = ("feed", "symbol", "cause", "ts_from", "ts_to", "state", "found_at", "resolved_at")
+    found = rows(store, f"SELECT {', '.join(names)} FROM holes ORDER BY ts_from, symbol")
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def health(store, feed="binance"):
+    """Return counters and gauges of a feed as they were stored last."""
+    [(state, counts, gauges)] = rows(
+        store, "SELECT state, counts, gauges FROM feeds WHERE feed = ?", feed
+    )
+    return state, json.loads(counts), json.loads(gauges)
+
+
+def copies(count):
+    """Return the first `count` symbols of the venue: recorded ones and their shifted copies."""
+    with venue("--symbols", count, "--hold") as asked:
+        return tuple(asked.get("truth")["symbols"])
+
+
+def environment():
+    """Return the environment for measurements: one thread for each library."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}
