@@ -15,6 +15,7 @@ from connectors.journal import Journal, first_offset, read_journal, segments
 from connectors.recorder import Recorder
 from connectors.selector import Selector
 from connectors.sequencer import Sequencer, SequencerSettings
+from operators.errors import EngineError
 from operators.messages import Raw
 
 BATCH = 1000
@@ -102,8 +103,8 @@ class FeedThread:
             await asyncio.sleep(1.0)
             try:
                 await report()
-            except OSError as error:
-                self._log.warning("health_not_written", error=error.strerror)
+            except (OSError, EngineError) as error:
+                self._log.warning("health_not_written", error=type(error).__name__)
 
 
 class LiveLog:

@@ -12,7 +12,7 @@ from flows.board import Board
 from flows.feeds import at_exchange, live_profile
 from flows.live import Request, record, run_live
 from flows.reports import print_summary
-from flows.settings import live_tables, load_profile
+from flows.settings import for_own_log, live_tables, load_profile
 from flows.summary import summarise
 from flows.terminal import View
 from operators.errors import SettingsError
@@ -34,7 +34,7 @@ def request_for(
     Raises:
         SettingsError: the profile names no universe or no feed, or is wrong in itself.
     """
-    settings = load_profile(profile, symbols=symbols)
+    settings = for_own_log(load_profile(profile, symbols=symbols))
     if not settings.symbols or settings.symbols == ("all",):
         raise SettingsError("a live run needs symbols: name them by --symbols A,B")
     path, tables = live_tables(profile)

@@ -33,7 +33,7 @@ from flows.board import Board, ViewSink
 from flows.latency import Latency
 from flows.models import load_models
 from flows.runs import begin_run, describe_inputs, end_run, recovery_folder, run_id
-from flows.settings import Settings, with_receive_offset
+from flows.settings import Settings, for_own_log, with_receive_offset
 from flows.signals import build
 from operators import metrics
 from operators.errors import InputError
@@ -177,8 +177,9 @@ def inputs_for(
             raise InputError(f"no symbol is found in {', '.join(map(str, paths))}")
         group = msgspec.structs.replace(group, symbols=found)
         settings = msgspec.structs.replace(settings, group=group)
-    # What we recorded ourselves carries its Clocks, and was received by their clock.
-    if settings.inputs.estimate_receive_offset and not inputs.timed:
+    if inputs.timed:
+        return inputs, for_own_log(settings)
+    if settings.inputs.estimate_receive_offset:
         settings = with_receive_offset(settings, _receive_offset(inputs, settings.symbols))
     return inputs, settings
 

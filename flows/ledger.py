@@ -71,7 +71,7 @@ def ledger(
     store: sqlite3.Connection, symbol: str | None = None, state: HoleState | None = None
 ) -> list[Entry]:
     """Return every hole and gap, of one `symbol` or in one `state` if told, oldest first."""
-    entries = [*_holes(store), *_gaps(store)]
+    entries = [*_holes(store), *_gaps(store), *_late(store)]
     wanted = [
         entry
         for entry in entries
@@ -104,6 +104,41 @@ def _holes(store: sqlite3.Connection) -> Iterable[Entry]:
             missing=missing if state in _UNDONE else 0,
             note=row["note"],
         )
+
+
+class _Late(msgspec.Struct):
+    symbol: str
+    venue: str
+    trade_id: int
+    ts_event: int
+    backfilled: bool = False
+
+
+def _late(store: sqlite3.Connection) -> Iterable[Entry]:
+    """Yield the trades that came, or were fetched, when their bars could change no more.
+
+    Their ids are seen, so that no gap tells of them.
+    """
+    query = "SELECT payload, ts_init FROM rejections WHERE reason = 'late'"
+    for row in store.execute(query):
+        try:
+            tick = msgspec.json.decode(row["payload"], type=_Late)
+        except msgspec.DecodeError:  # a quote or a bar
+            continue
+        if tick.backfilled:
+            yield Entry(
+                kind="gap",
+                feed=tick.venue,
+                symbol=tick.symbol,
+                cause="late",
+                state=HoleState.UNFILLED,
+                ts_from=tick.ts_event,
+                ts_to=row["ts_init"],
+                first_id=tick.trade_id,
+                last_id=tick.trade_id,
+                missing=1,
+                note="its bar could not be changed any more",
+            )
 
 
 def _gaps(store: sqlite3.Connection) -> Iterable[Entry]:
@@ -175,6 +210,8 @@ def lost_share(store: sqlite3.Connection) -> tuple[Share, dict[str, Share]]:
     for gap in _gaps(store):
         proved[gap.symbol].append(gap)
         missing[gap.symbol] += gap.missing or 0
+    for trade in _late(store):
+        missing[trade.symbol] += trade.missing or 0
     for hole in _holes(store):
         told = any(_overlap(hole, gap) for gap in proved[hole.symbol] if hole.missing)
         missing[hole.symbol] += 0 if told else hole.missing or 0

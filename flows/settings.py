@@ -27,6 +27,7 @@ from operators.risk_settings import RiskSettings
 from operators.sentiment import SentimentSettings
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
+LATE_BARS = 15  # that a late trade may still repair where no hole is known
 LIVE_TABLES = ("live", "feeds")  # see flows/feeds.py
 _UNITS = {"s": SECOND, "m": 60 * SECOND}
 
@@ -122,6 +123,20 @@ def with_receive_offset(settings: Settings, offset: int) -> Settings:
         settings,
         clock=msgspec.structs.replace(settings.clock, receive_offset_ns=offset),
         quality=msgspec.structs.replace(settings.quality, receive_offset_ns=offset),
+    )
+
+
+def for_own_log(settings: Settings) -> Settings:
+    """Return the settings for a log with a sequencer's Clocks: a live one, or one recorded.
+
+    Its times are of one clock, and what comes late repairs the bars that it belongs to.
+    """
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        clock=replace(settings.clock, infer=False, receive_offset_ns=0),
+        quality=replace(settings.quality, repairs_late=True, receive_offset_ns=0),
+        bars=replace(settings.bars, least_bars=LATE_BARS),
     )
 
 

@@ -3,115 +3,44 @@
 Every Clock in session gives every symbol exactly one `Bar` (or `NoBar` before its first
 price), also where nothing was traded. Within a bar order is (ts_event, trade_id, offset), so
 that messages may arrive in any order until the Clock; sums are exactly rounded for the same
-reason.
+reason. After the Clock only trades that were asked for again change a bar: `repairs` says how.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from math import fsum
 from typing import Any
 
 import msgspec
 
 from models.calendars import Calendar, Session, sessions
+from operators import repairs
 from operators.messages import (
-    SECOND,
     Bar,
-    BarQuality,
     Clock,
     DeliveredBar,
+    Hole,
     NoBar,
     Quote,
     Reason,
     Rejection,
+    Repaired,
+    Switch,
     Tally,
     Tick,
 )
+from operators.open_bars import BarSettings, BarState, Kept, OpenBar
+from operators.switches import feed_of
 
-_NEVER = (-1, -1, -1)
-_ALWAYS = (1 << 63, 0, 0)
-
-
-class BarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a bar is."""
-
-    interval_ns: int = SECOND
-    calendar: str = "24/7"
-    # A quote stands until the next one, but after this many bars nobody stands behind it.
-    quote_bars: int = 60
-    # The feeds whose cut makes a gap; none named: any feed of the Clock.
-    feeds: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class OpenBar:
-    """What has come of a bar that no Clock has closed yet."""
-
-    first: tuple[int, int, int] = _ALWAYS
-    open: float = 0.0
-    last: tuple[int, int, int] = _NEVER
-    close: float = 0.0
-    high: float = 0.0
-    low: float = float("inf")
-    sizes: list[float] = field(default_factory=list)
-    turnovers: list[float] = field(default_factory=list)
-    quotes: int = 0
-    quoted: tuple[int, int, int] = _NEVER
-    spread: float = 0.0
-    imbalance: float = 0.0
-    delivered: DeliveredBar | None = None
-
-    def add_tick(self, tick: Tick) -> None:
-        """Add a trade, wherever in the bar it belongs."""
-        price = tick.price
-        place = (tick.ts_event, -1 if tick.trade_id is None else tick.trade_id, tick.offset)
-        if place > self.last:
-            self.last = place
-            self.close = price
-        if place < self.first:
-            self.first = place
-            self.open = price
-        # Not max() and min(): this is the hottest path, and they cost twice as much.
-        if price > self.high:  # noqa: PLR1730
-            self.high = price
-        if price < self.low:  # noqa: PLR1730
-            self.low = price
-        self.sizes.append(tick.size)
-        self.turnovers.append(price * tick.size)
-
-    def add_quote(self, quote: Quote) -> None:
-        """Add a quote; the bar keeps the last."""
-        self.quotes += 1
-        place = (quote.ts_event, -1 if quote.update_id is None else quote.update_id, quote.offset)
-        if place > self.quoted:
-            self.quoted = place
-            self.spread = quote.ask - quote.bid
-            size = quote.bid_size + quote.ask_size
-            self.imbalance = (quote.bid_size - quote.ask_size) / size if size > 0.0 else 0.0
-
-
-@dataclass(slots=True)
-class BarState:
-    """The open bars of one symbol, and what the next quiet one carries on."""
-
-    symbol: str = ""
-    closed: int = 0  # the last Clock
-    price: float | None = None  # the last close
-    open: dict[int, OpenBar] = field(default_factory=dict)  # by ts_close
-    quoted: int = 0  # ts_close of the bar with the last quote
-    spread: float | None = None
-    imbalance: float | None = None
-    # What went into no bar: quotes before the first price, and bars that a Clock leapt over.
-    unused: dict[str, int] = field(default_factory=dict)
-    delivered_bars: int = 0  # bars that a feed gave us as such, and the trades they sum up
-    delivered_trades: int = 0
+__all__ = ["BarSettings", "BarState", "Bars"]
 
 
 class Bars:
     """Aggregate one symbol into bars of the interval; other messages pass through.
 
-    Clocks end here: from the bar on, time is `ts_close`.
+    Clocks end here: from the bar on, time is `ts_close`. Holes and switches pass on, once
+    noted. What they and backfilled trades change of closed bars comes as one `Repaired`,
+    before the next bar.
 
+    >>> from operators.messages import SECOND
     >>> bars = Bars(BarSettings())
     >>> def tick(price, ts):
     ...     return Tick(symbol="BTCUSDT", venue="binance", price=price, size=2.0, ts_event=ts,
@@ -139,6 +68,9 @@ class Bars:
             bar = self.state.open.get(ts_close)
             if bar is None:
                 reason = self._refusal(ts_close)
+                if reason is Reason.LATE and kind is Tick and message.backfilled:
+                    reason = repairs.merge(self.state, message, ts_close, self.settings)
+                    return () if reason is None else (self._rejected(message, reason),)
                 if reason is not None:
                     return (self._rejected(message, reason),)
                 bar = self.state.open[ts_close] = OpenBar()
@@ -152,15 +84,22 @@ class Bars:
             return self._close(message)
         if kind is DeliveredBar:
             return self._hold(message)
+        if kind is Hole:
+            self.state.symbol = self.state.symbol or message.symbol
+            repairs.learn(self.state, message, self.settings, self.calendar)
+        elif kind is Switch:
+            self.state.switches.note(message, self.state.closed)
         return (message,)
 
     def on_end(self) -> Iterable[Any]:
-        """Report what stands in bars that no Clock has closed; closes nothing."""
+        """Report what stands in bars that no Clock has closed or told; closes nothing."""
         if not self.state.symbol:
             return ()
         bars = self.state.open.values()
+        # Fetched for a hole that is still open: in no bar as it was last told.
+        untold = sum(kept.untold for kept in self.state.kept.values())
         counts = {
-            "open_trades": sum(len(bar.sizes) for bar in bars),
+            "open_trades": sum(len(bar.sizes) for bar in bars) + untold,
             "open_quotes": sum(bar.quotes for bar in bars),
             "open_bars": sum(bar.delivered is not None for bar in bars),
             # So that a delivered bar counts as one message, not as its trades.
@@ -193,13 +132,15 @@ class Bars:
     # -------------------------------------------------------------------------- closing
 
     def _close(self, clock: Clock) -> Iterable[Any]:
-        state = self.state
-        interval = self.settings.interval_ns
+        state, settings = self.state, self.settings
+        interval = settings.interval_ns
         ts_close = clock.ts_event // interval * interval
         if ts_close <= state.closed:
             return ()
-        state.closed = ts_close
+        before, state.closed = state.closed, ts_close
         state.symbol = state.symbol or clock.symbol
+        if ts_close - before > interval:
+            repairs.leap(state, before, ts_close, settings, self.calendar)
         out: list[Any] = []
         # A Clock that leapt leaves bars behind that nobody asked for any more.
         for skipped in [at for at in state.open if at < ts_close]:
@@ -207,39 +148,58 @@ class Bars:
         session = self.calendar.session_of(ts_close, interval)
         if session is None:
             return out
-        bar = state.open.pop(ts_close, None)
-        cut = any(
-            condition == "cut" and (not self.settings.feeds or feed in self.settings.feeds)
-            for feed, condition in clock.feeds
-        )
-        if bar is not None:
-            if bar.sizes:
-                if bar.delivered is not None:  # made from the same trades
-                    out.append(self._rejected(bar.delivered, Reason.DUPLICATE))
-                out.append(self._observed(bar, ts_close, session, cut=cut))
-                return out
-            if bar.delivered is not None:
-                out.append(self._delivered(bar, bar.delivered.bar, session))
-                return out
-        out.extend(self._quiet(bar, ts_close, session, cut=cut))
+        if state.due:
+            changed = repairs.retell(state, settings, self.calendar)
+            if changed:
+                out.append(Repaired(symbol=state.symbol, known_at=ts_close, bars=changed))
+        came = state.open.pop(ts_close, None)
+        if came is not None and came.delivered is not None and came.sizes:
+            # Made from the same trades.
+            out.append(self._rejected(came.delivered, Reason.DUPLICATE))
+            came.delivered = None
+        entry = self._closed(came, ts_close, session, cut=self._is_cut(clock))
+        if entry.bar is not None:
+            out.append(entry.bar)
+        else:
+            out.append(NoBar(symbol=state.symbol, ts_close=ts_close))
+            out.extend(self._unused("unpriced_quotes", 0 if came is None else came.quotes))
+        for dropped in repairs.keep(state, ts_close, entry, settings):
+            out.extend(self._dropped(dropped))
         return out
 
-    def _observed(self, bar: OpenBar, ts_close: int, session: Session, *, cut: bool) -> Bar:
-        self._remember_quote(bar, ts_close)
-        self.state.price = bar.close
-        volume = fsum(bar.sizes)
-        # Division may round past the range; features take the average to lie within it.
-        vwap = min(max(fsum(bar.turnovers) / volume, bar.low), bar.high)
-        return self._bar(
-            ts_close,
-            session,
-            prices=(bar.open, bar.high, bar.low, bar.close),
-            volume=volume,
-            vwap=vwap,
-            trades=len(bar.sizes),
-            quotes=bar.quotes,
-            quality=BarQuality.GAP if cut else BarQuality.OBSERVED,
+    def _is_cut(self, clock: Clock) -> bool:
+        """Say whether Clock knows the feed in use to be cut."""
+        feeds, used = self.settings.feeds, self.state.switches.current
+        return any(
+            condition == "cut"
+            and (not feeds or feed in feeds)
+            and (used is None or feed_of(feed) == used)
+            for feed, condition in clock.feeds
         )
+
+    def _closed(self, came: OpenBar | None, ts_close: int, session: Session, *, cut: bool) -> Kept:
+        """Return the bar of what came, and remember what the next one carries on."""
+        state, settings = self.state, self.settings
+        if came is not None and came.delivered is not None:
+            bar = self._delivered(came, came.delivered.bar, session)
+            return Kept(carried=None, given=True, bar=bar)
+        if came is not None and came.quotes:
+            state.quoted, state.spread, state.imbalance = ts_close, came.spread, came.imbalance
+        fresh = ts_close - state.quoted <= settings.quote_bars * settings.interval_ns
+        entry = Kept(
+            carried=state.price,
+            trades=came if came is not None and came.sizes else None,
+            quotes=0 if came is None else came.quotes,
+            spread=state.spread if fresh else None,
+            imbalance=state.imbalance if fresh else None,
+            cut=cut,
+        )
+        quality = repairs.quality_of(state, ts_close, entry, settings, closing=True)
+        entry.bar = entry.form(state.symbol, settings.interval_ns, ts_close, session, quality)
+        if entry.bar is None:
+            entry.quotes = 0  # counted as unpriced, also if a repair gives it a price
+        state.price = entry.price
+        return entry
 
     def _delivered(self, bar: OpenBar, given: Bar, session: Session) -> Bar:
         state = self.state
@@ -250,7 +210,8 @@ class Bars:
             state.quoted, state.spread = given.ts_close, given.spread
             state.imbalance = given.imbalance
         else:
-            self._remember_quote(bar, given.ts_close)
+            state.quoted, state.spread = given.ts_close, bar.spread
+            state.imbalance = bar.imbalance
         return msgspec.structs.replace(
             given,
             quotes=bar.quotes,
@@ -261,71 +222,6 @@ class Bars:
             session_fraction=session.session_fraction,
         )
 
-    def _quiet(
-        self, bar: OpenBar | None, ts_close: int, session: Session, *, cut: bool
-    ) -> Iterable[Any]:
-        state = self.state
-        quotes = 0
-        if bar is not None and bar.quotes:
-            quotes = bar.quotes
-            self._remember_quote(bar, ts_close)
-        if state.price is None:
-            out: list[Any] = [NoBar(symbol=self.state.symbol, ts_close=ts_close)]
-            out.extend(self._unused("unpriced_quotes", quotes))
-            return out
-        price = state.price
-        quiet = self._bar(
-            ts_close,
-            session,
-            prices=(price, price, price, price),
-            volume=0.0,
-            vwap=price,
-            trades=0,
-            quotes=quotes,
-            quality=BarQuality.GAP if cut else BarQuality.QUIET,
-        )
-        return (quiet,)
-
-    def _bar(
-        self,
-        ts_close: int,
-        session: Session,
-        *,
-        prices: tuple[float, float, float, float],
-        volume: float,
-        vwap: float,
-        trades: int,
-        quotes: int,
-        quality: BarQuality,
-    ) -> Bar:
-        state, interval = self.state, self.settings.interval_ns
-        fresh = ts_close - state.quoted <= self.settings.quote_bars * interval
-        first, high, low, close = prices
-        return Bar(
-            symbol=self.state.symbol,
-            interval=interval,
-            ts_close=ts_close,
-            open=first,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            trades=trades,
-            quotes=quotes,
-            vwap=vwap,
-            spread=state.spread if fresh else None,
-            imbalance=state.imbalance if fresh else None,
-            quality=quality,
-            session_index=session.session_index,
-            session_left=session.session_left,
-            session_fraction=session.session_fraction,
-        )
-
-    def _remember_quote(self, bar: OpenBar, ts_close: int) -> None:
-        if bar.quotes:
-            state = self.state
-            state.quoted, state.spread, state.imbalance = ts_close, bar.spread, bar.imbalance
-
     # -------------------------------------------------------------------- what is not used
 
     def _given_up(self, bar: OpenBar) -> Iterable[Any]:
@@ -333,6 +229,12 @@ class Bars:
             yield self._rejected(bar.delivered, Reason.LATE)
         yield from self._unused("given_up_trades", len(bar.sizes))
         yield from self._unused("given_up_quotes", bar.quotes)
+
+    def _dropped(self, kept: Kept) -> Iterable[Tally]:
+        """Account for what a bar holds that was never told: its hole stayed open too long."""
+        yield from self._unused("given_up_trades", kept.untold)
+        if kept.leapt and kept.bar is None:
+            yield from self._unused("given_up_quotes", kept.quotes)
 
     def _unused(self, name: str, count: int) -> Iterable[Tally]:
         if count:

@@ -26,6 +26,7 @@ from operators.messages import (
     Quote,
     Raw,
     Reason,
+    Rejection,
     Side,
     Skipped,
     Tick,
@@ -81,6 +82,28 @@ class _Kline(msgspec.Struct, gc=False):
     k: _Candle
 
 
+class _FetchedTrade(msgspec.Struct, gc=False):
+    id: int
+    price: str
+    qty: str
+    time: int
+    isBuyerMaker: bool  # noqa: N815 - the venue's name
+
+
+class _FetchedAggregate(msgspec.Struct, gc=False):
+    a: int
+    p: str
+    q: str
+    T: int
+    m: bool
+
+
+class _Fetched(msgspec.Struct, gc=False):
+    symbol: str  # rows do not tell theirs
+    stream: str
+    trades: list[msgspec.Raw]
+
+
 class _Head(msgspec.Struct, gc=False):
     e: str
 
@@ -101,6 +124,10 @@ _COMBINED: dict[str, Any] = {
 }
 _HEAD = msgspec.json.Decoder(_Head).decode
 _COMBINED_HEAD: Any = msgspec.json.Decoder(_wrapped(_Head)).decode
+_FETCHED = msgspec.json.Decoder(_Fetched).decode
+_FETCHED_TRADE = msgspec.json.Decoder(_FetchedTrade).decode
+_FETCHED_AGGREGATE = msgspec.json.Decoder(_FetchedAggregate).decode
+_ROW_KEPT = 4096  # bytes of a rejected row
 
 
 def decode(raw: Raw, receive_offset_ns: int) -> Any:
@@ -126,6 +153,70 @@ def decode(raw: Raw, receive_offset_ns: int) -> Any:
     except UNDECODABLE:
         pass
     return _with_care(raw, receive_offset_ns)
+
+
+def decode_rest(raw: Raw) -> list[Tick | Rejection]:
+    """Decode trades that were fetched afterwards, a page of one symbol.
+
+    The entry is `{"symbol": ..., "stream": "trade" | "aggTrade", "trades": [...]}` with the rows
+    of historicalTrades or aggTrades as the venue wrote them. A bad row is rejected by itself.
+
+    Raises:
+        MalformedError: it is no such page.
+
+    >>> row = b'{"a":7,"p":"61.5","q":"0.02","f":1,"l":1,"T":1723161255342,"m":true,"M":true}'
+    >>> page = b'{"symbol":"BTCUSDT","stream":"aggTrade","trades":[%b,{"a":8}]}' % row
+    >>> raw = Raw(offset=0, path="a", kind="binance_rest", ts_init=0, payload=page)
+    >>> fetched, bad = decode_rest(raw)
+    >>> fetched.trade_id, fetched.venue, fetched.backfilled, bad.reason.value
+    (7, 'binance/aggregate', True, 'bad_type')
+    """
+    try:
+        raw.payload.decode()  # rows are not looked at as a whole
+        page: _Fetched = _FETCHED(raw.payload)
+    except msgspec.ValidationError:
+        raise MalformedError(Reason.BAD_TYPE) from None
+    except UNDECODABLE:
+        raise MalformedError(Reason.BAD_JSON) from None
+    if page.stream not in {"trade", "aggTrade"} or not page.symbol:
+        raise MalformedError(Reason.BAD_TYPE)
+    fetched = _fetched_trade if page.stream == "trade" else _fetched_aggregate
+    out: list[Tick | Rejection] = []
+    for row in page.trades:
+        try:
+            out.append(fetched(raw, page.symbol, bytes(row)))
+        except MalformedError as error:
+            reason = error.reason
+        except msgspec.ValidationError:
+            reason = Reason.BAD_TYPE
+        except UNDECODABLE:
+            reason = Reason.BAD_JSON
+        else:
+            continue
+        out.append(
+            Rejection(
+                reason=reason,
+                payload=bytes(row)[:_ROW_KEPT],
+                ts_init=raw.ts_init,
+                offset=raw.offset,
+                symbol=page.symbol,
+            )
+        )
+    return out
+
+
+def _fetched_trade(raw: Raw, symbol: str, row: bytes) -> Tick:
+    found: _FetchedTrade = _FETCHED_TRADE(row)
+    trade = _Trade(
+        s=symbol, t=found.id, p=found.price, q=found.qty, T=found.time, m=found.isBuyerMaker
+    )
+    return _checked_tick(raw, symbol, "binance", trade.t, trade, backfilled=True)
+
+
+def _fetched_aggregate(raw: Raw, symbol: str, row: bytes) -> Tick:
+    found: _FetchedAggregate = _FETCHED_AGGREGATE(row)
+    trade = _AggregateTrade(s=symbol, a=found.a, p=found.p, q=found.q, T=found.T, m=found.m)
+    return _checked_tick(raw, symbol, "binance/aggregate", trade.a, trade, backfilled=True)
 
 
 def _with_care(raw: Raw, receive_offset_ns: int) -> Any:
@@ -188,7 +279,13 @@ def _aggregate(raw: Raw, trade: _AggregateTrade) -> Tick:
 
 
 def _checked_tick(
-    raw: Raw, symbol: str, venue: str, trade_id: int, trade: _Trade | _AggregateTrade
+    raw: Raw,
+    symbol: str,
+    venue: str,
+    trade_id: int,
+    trade: _Trade | _AggregateTrade,
+    *,
+    backfilled: bool = False,
 ) -> Tick:
     price = number(trade.p)
     size = number(trade.q)
@@ -205,6 +302,7 @@ def _checked_tick(
         offset=raw.offset,
         side=Side.SELL if trade.m else Side.BUY,  # m: the buyer was resting, a seller came
         trade_id=trade_id,
+        backfilled=backfilled,
     )
 
 

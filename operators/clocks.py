@@ -16,12 +16,14 @@ from operators.messages import (
     Clock,
     DeliveredBar,
     Headline,
+    Hole,
     Notice,
     Quote,
     Reason,
     Rejection,
     ScoredHeadline,
     Skipped,
+    Switch,
     Tally,
     Tick,
 )
@@ -50,6 +52,9 @@ class ClockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_fill_bars: int = 3600
     infer: bool = True  # off where the sequencer writes Clocks itself
     shard: int = 0
+    # What a venue calls a symbol of the universe, as "BTC-USD" for "BTCUSDT". Messages under
+    # that name become ours.
+    aliases: dict[str, str] = {}
 
 
 @cache
@@ -95,7 +100,7 @@ class Clocks:
     moves nothing. Quotes without venue time have only their receipt's, and a recorder whose
     clock errs is wrong about all of them: if they leap, they wait for a venue time nearby, or
     for twenty of them over a second. What concerns no symbol rides the first symbol's path;
-    rejections and tallies have the key "".
+    rejections and tallies have the key "". A venue's own name of a symbol is replaced by ours.
 
     >>> from operators.messages import SECOND, Tick
     >>> clocks = Clocks(ClockSettings(), ("BTCUSDT",))
@@ -122,16 +127,19 @@ class Clocks:
         self.settings = settings
         self.symbols = symbols
         self.known = frozenset(symbols)
+        self.aliases = {
+            theirs: ours for theirs, ours in settings.aliases.items() if ours in self.known
+        }
         self.state = ClockState()
 
     def on(self, message: Any) -> Iterable[Keyed]:  # noqa: PLR0911 - one for each type
         """Return `message` under its symbol, after any Clocks that it makes due."""
         kind = type(message)
         if kind is Tick or kind is Quote:
-            self.state.received += 1
             symbol = message.symbol
             if symbol not in self.known:
-                return self._unknown(message)
+                return self._foreign(message)
+            self.state.received += 1
             ts = message.ts_event
             # Most messages are no news about time: only what is above the third latest is.
             latest = self.state.latest
@@ -140,19 +148,13 @@ class Clocks:
             due = self._advance(ts, message.ts_init, quoted=kind is Quote)
             return (*due, (symbol, message)) if due else ((symbol, message),)
         if kind is DeliveredBar:
-            if message.symbol not in self.known:
-                self.state.received += 1
-                return self._unknown(message)
-            if message.bar.interval != self.settings.interval_ns:
-                self._count("ignored:bar of another interval")
-                return ()
-            self.state.received += 1
-            due = self._advance(message.bar.ts_close, message.ts_init)
-            return (*due, (message.symbol, message))
+            return self._delivered(message)
         if kind is Clock:
             return self._given(message)
         if kind is Notice:
             return self._notice(message)
+        if kind is Hole or kind is Switch:
+            return self._of_feed(message)
         if kind is Skipped:
             self._count(self._skipped_name(message.kind))
             return ()
@@ -163,6 +165,16 @@ class Clocks:
         """Report how many messages came, and the counts that no Clock has reported yet."""
         received = Tally(key="clocks", name="received", count=self.state.received)
         return [*self._tallies(), ("", received)]
+
+    def _delivered(self, message: DeliveredBar) -> Iterable[Keyed]:
+        if message.symbol not in self.known:
+            return self._foreign(message)
+        if message.bar.interval != self.settings.interval_ns:
+            self._count("ignored:bar of another interval")
+            return ()
+        self.state.received += 1
+        due = self._advance(message.bar.ts_close, message.ts_init)
+        return (*due, (message.symbol, message))
 
     # ---------------------------------------------------------------------------- time
 
@@ -275,6 +287,27 @@ class Clocks:
                 else headline
             )
         return [(symbol, Notice(after=self.state.closed, offset=notice.offset, body=body))]
+
+    def _of_feed(self, message: Hole | Switch) -> list[Keyed]:
+        """Send word of a feed down its symbol's path, behind what came before."""
+        symbol = self.aliases.get(message.symbol, message.symbol)
+        if symbol not in self.known:
+            self._count("hole_no_symbol" if isinstance(message, Hole) else "switch_no_symbol")
+            return []
+        if symbol != message.symbol:
+            message = msgspec.structs.replace(message, symbol=symbol)
+        return [(symbol, message)]
+
+    def _foreign(self, message: Tick | Quote | DeliveredBar) -> Iterable[Keyed]:
+        """Take a message under our name of its symbol, or reject it if we have none."""
+        ours = self.aliases.get(message.symbol)
+        if ours is None:
+            self.state.received += 1
+            return self._unknown(message)
+        if isinstance(message, DeliveredBar):
+            bar = msgspec.structs.replace(message.bar, symbol=ours)
+            return self.on(msgspec.structs.replace(message, symbol=ours, bar=bar))
+        return self.on(msgspec.structs.replace(message, symbol=ours))
 
     def _unknown(self, message: Tick | Quote | DeliveredBar) -> list[Keyed]:
         if self._count("unknown_symbol") > UNKNOWN_KEPT:

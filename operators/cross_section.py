@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from models.schema import FEATURES, WINDOW
-from operators.messages import SECOND, CrossSection, Features, Notice
+from operators.messages import SECOND, CrossSection, Features, Notice, Repaired
 
 
 class CrossSectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,18 +20,19 @@ class CrossSectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 @dataclass(slots=True)
 class CrossSectionState:
-    """Bar closes that some symbols have yet to deliver, and notices that none has taken."""
+    """Bar closes that some symbols have yet to deliver, and what none of them has taken yet."""
 
     pending: dict[int, dict[str, Features]] = field(default_factory=dict)  # by ts_close
     notices: list[Notice] = field(default_factory=list)
+    repaired: list[Repaired] = field(default_factory=list)
 
 
 class CrossSections:
     """Collect one `Features` of each symbol, then emit the `CrossSection`, in time order.
 
     A notice is known to the first cross-section that closes after the Clock it stood behind;
-    it rides one symbol's path, so it is here before that symbol completes. Other messages
-    pass through.
+    it rides one symbol's path, so it is here before that symbol completes. So does what was
+    repaired, for the cross-section that may know it. Other messages pass through.
 
     >>> stage = CrossSections(CrossSectionSettings(), ("BTCUSDT", "ETHUSDT"))
     >>> def features(symbol):
@@ -54,6 +55,9 @@ class CrossSections:
         """Answer the last symbol's `Features` with the cross-section."""
         if isinstance(message, Notice):
             self.state.notices.append(message)
+            return ()
+        if isinstance(message, Repaired):
+            self.state.repaired.append(message)
             return ()
         if not isinstance(message, Features):
             return (message,)
@@ -85,6 +89,7 @@ class CrossSections:
             volatility=np.array([row.volatility for row in rows]),
             ready=np.array([row.ready for row in rows]),
             notices=self._known(ts_close),
+            repaired=self._repaired(ts_close),
         )
 
     def _known(self, ts_close: int) -> tuple[Notice, ...]:
@@ -93,3 +98,12 @@ class CrossSections:
         known = [notice for notice in state.notices if notice.after < ts_close]
         state.notices = [notice for notice in state.notices if notice.after >= ts_close]
         return tuple(sorted(known, key=lambda notice: notice.offset))
+
+    def _repaired(self, ts_close: int) -> tuple[Repaired, ...]:
+        """Take the repairs that this bar close may know, by symbol."""
+        state = self.state
+        if not state.repaired:
+            return ()
+        known = [repaired for repaired in state.repaired if repaired.known_at <= ts_close]
+        state.repaired = [repaired for repaired in state.repaired if repaired.known_at > ts_close]
+        return tuple(sorted(known, key=lambda repaired: (repaired.symbol, repaired.known_at)))

@@ -1,7 +1,7 @@
 """Decode the log: venue payloads become ticks, quotes, bars and notices, whole batches at once.
 
-Each entry becomes exactly one message: what it says, a `Rejection` with its reason, or
-`Skipped` with its type.
+Each entry becomes a message: what it says, a `Rejection` with its reason, or `Skipped` with
+its type. Pages of trades and frames of several values become as many as they hold.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from operators import binance
+from operators import alpha_vantage, binance, sbi, yahoo
 from operators.checks import (
     EARLIEST,
     LATEST,
+    MAX_ID,
     UNDECODABLE,
     BarEntry,
     MalformedError,
@@ -24,12 +25,15 @@ from operators.messages import (
     Control,
     DeliveredBar,
     Headline,
+    Hole,
+    HoleState,
     Mood,
     Notice,
     Raw,
     Reason,
     Rejection,
     Skipped,
+    Switch,
     Tick,
 )
 
@@ -49,7 +53,7 @@ class _News(msgspec.Struct, gc=False):
 
 
 def normalise(raws: Iterable[Raw], receive_offset_ns: int = 0) -> list[Any]:
-    """Decode a batch of log entries into one message each, in order.
+    """Decode a batch of log entries into messages, in order.
 
     `receive_offset_ns` is how far the recorder's clock ran behind the venue's; a message
     without venue time is stamped with its receive time plus this. Headlines, moods and
@@ -71,7 +75,11 @@ def normalise(raws: Iterable[Raw], receive_offset_ns: int = 0) -> list[Any]:
             if raw.kind == "binance":
                 append(binance.decode(raw, receive_offset_ns))
             else:
-                append(_OTHERS.get(raw.kind, _unknown)(raw))
+                found = _OTHERS.get(raw.kind, _unknown)(raw)
+                if type(found) is list:
+                    out.extend(found)
+                else:
+                    append(found)
         except MalformedError as error:
             append(_rejected(raw, error.reason))
     return out
@@ -114,6 +122,8 @@ _NEWS = msgspec.json.Decoder(_News).decode
 _MOOD = msgspec.json.Decoder(Mood).decode
 _CONTROL = msgspec.json.Decoder(Control).decode
 _CLOCK = msgspec.json.Decoder(Clock).decode
+_HOLE = msgspec.json.Decoder(Hole).decode
+_SWITCH = msgspec.json.Decoder(Switch).decode
 
 
 def _file_bar(raw: Raw) -> DeliveredBar:
@@ -163,6 +173,31 @@ def _clock(raw: Raw) -> Clock:
     return clock
 
 
+def _hole(raw: Raw) -> Hole:
+    hole: Hole = _decoded(raw, _HOLE)
+    ended = hole.state in {HoleState.ENDED, HoleState.FILLED, HoleState.COVERED}
+    numbers = (hole.first_id, hole.last_id, hole.trades)
+    if (
+        (ended and hole.ts_to is None)
+        or (hole.ts_to is not None and _storable(hole.ts_to) < hole.ts_from)
+        or not all(number is None or 0 <= number <= MAX_ID for number in numbers)
+        or not (hole.feed and hole.symbol)
+    ):
+        raise MalformedError(Reason.BAD_VALUE)
+    _storable(hole.ts_from)
+    _storable(hole.found_at)
+    _storable(hole.resolved_at or 0)
+    return msgspec.structs.replace(hole, offset=raw.offset)
+
+
+def _switch(raw: Raw) -> Switch:
+    switch: Switch = _decoded(raw, _SWITCH)
+    _storable(switch.ts_event)
+    if not (switch.symbol and switch.after):
+        raise MalformedError(Reason.BAD_VALUE)
+    return msgspec.structs.replace(switch, offset=raw.offset)
+
+
 def _bad(raw: Raw) -> Rejection:
     return _rejected(raw, raw.reason or Reason.UNREADABLE)
 
@@ -171,11 +206,18 @@ def _unknown(raw: Raw) -> Skipped:
     return Skipped(kind=raw.kind, ts_init=raw.ts_init, offset=raw.offset)
 
 
+# A list stands for as many messages as it holds.
 _OTHERS: dict[str, Callable[[Raw], Any]] = {
+    "binance_rest": binance.decode_rest,
+    "yahoo": yahoo.decode,
+    "alpha_vantage": alpha_vantage.decode,
+    "sbi": sbi.decode,
     "bar": _file_bar,
     "headline": _headline,
     "mood": _mood,
     "control": _control,
     "clock": _clock,
+    "hole": _hole,
+    "switch": _switch,
     "bad": _bad,
 }

@@ -5,126 +5,29 @@ rejected message is remembered only as a hint that a leap may be real: an id or 
 leaps is accepted once enough messages in a row agree.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from operators.messages import Clock, DeliveredBar, Gap, Quote, Reason, Rejection, Tick
-from operators.quality_memory import IdMemory, Memory, PriceMemory, QualityLimits
+from operators.messages import Clock, DeliveredBar, Gap, Quote, Reason, Rejection, Switch, Tick
+from operators.quality_ids import IdMemory
+from operators.quality_limits import QualityLimits
+from operators.quality_memory import Memory, RunningTotal
+from operators.quality_rules import AGGREGATE, in_totals, rejection
+from operators.switches import feed_of
 
-AGGREGATE = "/aggregate"  # venues of trades told in sums end so
+__all__ = ["Quality", "rejection"]
 
-
-def rejection(
-    message: Tick | Quote | DeliveredBar, limits: QualityLimits, memory: Memory
-) -> Reason | None:
-    """Say why `message` cannot be trusted, or None if it can; changes nothing.
-
-    A locked quote (bid equal to ask) is trusted: it happens on real venues.
-    """
-    if isinstance(message, DeliveredBar):
-        return _bar_rejection(message, limits, memory)
-    if isinstance(message, Quote):
-        if memory.quotes.seen(message, limits):
-            return Reason.DUPLICATE
-        reason = _time_rejection(message, limits, memory.closed)
-        return _quote_rejection(message, limits, memory) if reason is None else reason
-    return _tick_rejection(message, limits, memory)
-
-
-def _quote_rejection(quote: Quote, limits: QualityLimits, memory: Memory) -> Reason | None:
-    if quote.bid > quote.ask:
-        return Reason.CROSSED
-    if quote.update_id is not None and memory.quotes.leaps(quote.update_id, limits):
-        return Reason.BAD_ID
-    middle = (quote.bid + quote.ask) / 2.0
-    if _is_outlier(middle, memory.mids, memory.trades, limits, limits.price_floor):
-        return Reason.OUTLIER
-    return None
-
-
-def _tick_rejection(tick: Tick, limits: QualityLimits, memory: Memory) -> Reason | None:
-    tape = memory.tapes.get(tick.venue)
-    trade_id = -1 if tape is None or tick.trade_id is None else tick.trade_id
-    # The next id in line, which nearly all are, is neither seen nor leaping.
-    leaps = False
-    if tape is not None and trade_id not in {-1, tape.last + 1}:
-        if tape.seen(trade_id):
-            return Reason.DUPLICATE
-        leaps = tape.leaps(trade_id, limits)
-    if memory.singles and tick.venue.endswith(AGGREGATE) and _told_singly(tick, limits, memory):
-        return Reason.DUPLICATE
-    reason = _time_rejection(tick, limits, memory.closed)
-    if reason is None and leaps:
-        return Reason.BAD_ID
-    if reason is None and _trade_is_outlier(tick.price, limits, memory):
-        return Reason.OUTLIER
-    return reason
-
-
-def _told_singly(tick: Tick, limits: QualityLimits, memory: Memory) -> bool:
-    """Say whether a sum repeats trades that were told one by one.
-
-    Until three single trades came they may be strays, so that only a sum of the same time and
-    price repeats one. A trade told after its sum counts twice: to know better, sums would
-    have to wait.
-    """
-    singles = memory.singles
-    if (tick.ts_event, tick.price) in singles:
-        return True
-    recent = tick.ts_event - singles[-1][0] <= limits.trades_forgotten_ns
-    return recent and len(singles) == singles.maxlen
-
-
-def _time_rejection(message: Tick | Quote, limits: QualityLimits, closed: int) -> Reason | None:
-    behind = message.ts_init + limits.receive_offset_ns - message.ts_event
-    if behind > limits.stale_ns:
-        return Reason.STALE
-    if -behind > limits.future_ns:
-        return Reason.FUTURE
-    # Bars cover [T - interval, T), so what happened at T belongs to the next one.
-    return Reason.LATE if message.ts_event < closed else None
-
-
-def _trade_is_outlier(price: float, limits: QualityLimits, memory: Memory) -> bool:
-    floor = limits.price_floor
-    if memory.band is not None:
-        bid, ask = memory.band
-        if bid * (1.0 - floor) <= price <= ask * (1.0 + floor):
-            return False  # someone quotes that price: thin books trade from side to side
-    return _is_outlier(price, memory.trades, memory.mids, limits, floor)
-
-
-def _is_outlier(
-    price: float, own: PriceMemory, other: PriceMemory, limits: QualityLimits, floor: float
-) -> bool:
-    if own.accepted:
-        return own.is_outlier(price, floor, limits)
-    # The first of a kind are judged by what else has a price, and released by each other.
-    judged = other.is_outlier(price, floor, limits)
-    return judged and not own.confirms(price, floor, limits, proven=other.proven)
-
-
-def _bar_rejection(message: DeliveredBar, limits: QualityLimits, memory: Memory) -> Reason | None:
-    bar = message.bar
-    if bar.ts_close in memory.delivered:
-        return Reason.DUPLICATE
-    if bar.ts_close <= memory.closed:
-        return Reason.LATE
-    if bar.ts_close > message.ts_init + limits.receive_offset_ns + limits.bar_future_ns:
-        return Reason.FUTURE
-    own, other = memory.bars, memory.trades if memory.trades.accepted else memory.mids
-    extremes = (bar.high, bar.low, bar.close)
-    if any(_is_outlier(price, own, other, limits, limits.bar_floor) for price in extremes):
-        return Reason.OUTLIER
-    return None
+_SINGLES = 3  # trades told singly that prove a feed tells them so
 
 
 class Quality:
     """Pass on what can be trusted of one symbol, and reject the rest with a reason.
 
-    Also reports the gaps that trade ids prove. Other messages pass through.
+    Also reports the gaps that trade ids prove, and makes sizes of day volumes. Other messages
+    pass through.
 
     >>> quality = Quality(QualityLimits())
     >>> def tick(price, trade_id):
@@ -145,19 +48,27 @@ class Quality:
         self.state = Memory()
 
     def on(self, message: Any) -> Iterable[Any]:
-        """Return a trusted message as it is (behind a `Gap` it proves), else a `Rejection`."""
+        """Return a trusted message (behind a `Gap` that it proves or fills), else a `Rejection`.
+
+        It is as it came, but for the size of a trade that tells a day volume instead.
+        """
         kind = type(message)
         if kind is Tick or kind is Quote or kind is DeliveredBar:
             memory = self.state
+            if kind is Tick and message.ts_event < memory.closed:
+                message = self._late(message)
             reason = rejection(message, self.limits, memory)
             if reason is not None:
                 return (self._rejected(message, reason),)
             if kind is Quote:
-                memory.mids.accept((message.bid + message.ask) / 2.0, self.limits)
+                middle = (message.bid + message.ask) / 2.0
+                memory.mids.accept(middle, self.limits, message.ts_event)
                 memory.band = (message.bid, message.ask)
                 if message.update_id is not None:
                     memory.quotes.accept(message.update_id)
             elif kind is Tick:
+                if message.trade_id is None and in_totals(message):
+                    message = self._sized(message)
                 gap = self._accept_tick(message)
                 return (message,) if gap is None else (gap, message)
             else:
@@ -167,26 +78,66 @@ class Quality:
             interval = self.limits.interval_ns
             closed = message.ts_event // interval * interval
             self.state.closed = max(self.state.closed, closed)
+        elif kind is Switch:
+            self._switch(message)
         return (message,)
 
     def on_end(self) -> Iterable[Any]:
         """Report nothing."""
         return ()
 
+    def _late(self, tick: Tick) -> Tick:
+        """Return a late trade as one that repairs its bar, where its id says that it is new."""
+        if tick.backfilled or tick.trade_id is None or not self.limits.repairs_late:
+            return tick
+        return msgspec.structs.replace(tick, backfilled=True)
+
     def _accept_tick(self, tick: Tick) -> Gap | None:
         memory = self.state
-        memory.trades.accept(tick.price, self.limits)
-        if not tick.venue.endswith(AGGREGATE):
-            singles = memory.singles
-            if singles and tick.ts_event - singles[-1][0] > self.limits.trades_forgotten_ns:
-                singles.clear()
-            singles.append((tick.ts_event, tick.price))
+        current = True
+        if tick.backfilled:
+            memory.fetched.accept(tick.price, self.limits, tick.ts_event)
+            current = tick.ts_event >= memory.trades.ts  # else it is history to the memory
+        if current:
+            memory.trades.accept(tick.price, self.limits, tick.ts_event)
+            if not tick.venue.endswith(AGGREGATE):
+                self._accept_single(tick)
         if tick.trade_id is None:
             return None
         tape = memory.tapes.get(tick.venue)
         if tape is None:
             tape = memory.tapes[tick.venue] = IdMemory()
         return tape.accept(tick, self.limits)
+
+    def _accept_single(self, tick: Tick) -> None:
+        singles = self.state.singles.get(tick.venue)
+        if singles is None:
+            singles = self.state.singles[tick.venue] = deque(maxlen=_SINGLES)
+        elif tick.ts_event - singles[-1][0] > self.limits.trades_forgotten_ns:
+            singles.clear()
+        singles.append((tick.ts_event, tick.price))
+
+    def _sized(self, tick: Tick) -> Tick:
+        """Return the trade with the volume since the last one of its venue as its size.
+
+        The first has none: how much of the day's volume it traded nobody knows.
+        """
+        totals = self.state.totals
+        last = totals.get(tick.venue)
+        if last is None:
+            last = totals[tick.venue] = RunningTotal(0, 0.0, None)
+        size = last.size_of(tick, self.limits)
+        last.accept(tick)
+        return tick if size == tick.size else msgspec.structs.replace(tick, size=size)
+
+    def _switch(self, switch: Switch) -> None:
+        memory = self.state
+        memory.switches.note(switch, memory.closed)
+        if switch.before == switch.after:
+            return
+        # What was traded while the other feed stood in is in its bars.
+        for venue in [name for name in memory.totals if feed_of(name) == feed_of(switch.after)]:
+            del memory.totals[venue]
 
     def _rejected(self, message: Tick | Quote | DeliveredBar, reason: Reason) -> Rejection:
         limits, memory = self.limits, self.state
@@ -200,7 +151,8 @@ class Quality:
             memory.quotes.doubt(message)
         elif reason is Reason.OUTLIER:
             if isinstance(message, Tick):
-                memory.trades.suspect(message.price)
+                prices = memory.fetched if message.backfilled else memory.trades
+                prices.suspect(message.price)
             elif isinstance(message, Quote):
                 memory.mids.suspect((message.bid + message.ask) / 2.0)
             else:

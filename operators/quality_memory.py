@@ -1,60 +1,25 @@
-"""What quality remembers of one symbol: prices, trade ids and quotes it accepted.
+"""What quality remembers of one symbol: prices, quotes and totals it accepted.
 
 Asking changes nothing; `accept` remembers a trusted message, `suspect` and `doubt` a rejected
 one, as a hint that a leap may be real.
 """
 
-from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
-from math import log
+from math import log, sqrt
 
-import msgspec
 import numpy as np
 
-from operators.messages import SECOND, Gap, Quote, Tick
+from operators.messages import Quote, Reason, Tick
+from operators.quality_ids import IdMemory
+from operators.quality_limits import QualityLimits
+from operators.switches import Switches
+
+__all__ = ["Memory", "PriceMemory", "QualityLimits", "QuoteMemory", "RunningTotal"]
 
 _MEDIAN_TO_DEVIATION = 1.4826  # of a normal distribution
 _PRICES = 65  # accepted prices that are remembered: 64 returns
 _SUPPORT = 3  # quotes that must vouch for an update id before older ones count as outdated
-
-
-class QualityLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When a message is not trusted."""
-
-    interval_ns: int = SECOND
-    # How far the recorder's clock ran behind the venue's.
-    receive_offset_ns: int = 0
-    # Venue time against receipt. Live feeds stay within a second of it; five leave room for
-    # a slow link and a recorder whose clock is off.
-    stale_ns: int = 5 * SECOND
-    future_ns: int = 5 * SECOND
-    # An id further ahead than this is not believed alone: no venue trades that often between
-    # two messages.
-    max_id_leap: int = 100_000
-    id_confirmations: int = 3
-    # Update ids count every change of the book: a busy one makes some 30 million a day.
-    max_update_leap: int = 1_000_000_000
-    # If no single trades came for so long, sums of trades are news again.
-    trades_forgotten_ns: int = 10 * SECOND
-    # A bar is delivered when it has closed; a second is left for clocks that differ.
-    bar_future_ns: int = SECOND
-    # A price is an outlier when it moved by more than the floor *and* its move is that many
-    # robust deviations from what this symbol does. Two percent from one trade to the next
-    # is news even in a thin market; bars span nights and earnings.
-    price_floor: float = 0.02
-    bar_floor: float = 0.25
-    max_deviations: float = 10.0
-    # So many prices in a row within the floor of each other are the new price.
-    price_confirmations: int = 5
-    # So many if only one price is known, which may be the wrong one.
-    first_confirmations: int = 3
-    # So many outliers with no trusted price between them, and it is our notion of this market
-    # that is wrong: a thin one that trades from side to side.
-    outliers_in_a_row: int = 50
-    open_gaps: int = 256  # the oldest is given up first
-    # If only outdated quotes came for so long, the venue has begun to count anew.
-    quote_ids_forgotten_ns: int = 10 * SECOND
 
 
 @dataclass(slots=True)
@@ -63,18 +28,37 @@ class PriceMemory:
 
     accepted: deque[float] = field(default_factory=lambda: deque(maxlen=_PRICES))
     pending: deque[float] = field(default_factory=lambda: deque(maxlen=_PRICES))
+    ts: int = 0  # venue time of the latest accepted, where prices have one
 
     @property
     def proven(self) -> bool:
         """Whether the last price has been vouched for by another."""
         return len(self.accepted) > 1
 
-    def is_outlier(self, price: float, floor: float, limits: QualityLimits) -> bool:
-        """Say whether `price` is out of line, and not confirmed by those before it."""
+    def is_near(self, price: float, floor: float, limits: QualityLimits, ts: int) -> bool:
+        """Say whether `price`, of time `ts`, is within the floor of the last.
+
+        The floor widens with the time between the two: as long as prices come often it does
+        not.
+        """
+        last = self.accepted[-1]
+        elapsed = abs(ts - self.ts) if ts else 0
+        if elapsed > limits.floor_grows_from_ns:
+            grown = floor * sqrt(elapsed / max(limits.floor_grows_from_ns, 1))
+            floor = max(floor, min(grown, limits.floor_grows_to))
+        return last * (1.0 - floor) <= price <= last * (1.0 + floor)
+
+    def is_outlier(self, price: float, floor: float, limits: QualityLimits, ts: int = 0) -> bool:
+        """Say whether `price` is out of line, and not confirmed by those before it.
+
+        `ts` (ns) is when it was; 0 where prices have no time to compare, as bars.
+        """
         if not self.accepted:
             return False
         last = self.accepted[-1]
-        if last * (1.0 - floor) <= price <= last * (1.0 + floor):
+        if last * (1.0 - floor) <= price <= last * (1.0 + floor):  # nearly all end here
+            return False
+        if self.is_near(price, floor, limits, ts):
             return False
         returns = np.diff(np.log(self.accepted))
         if len(returns):
@@ -98,8 +82,10 @@ class PriceMemory:
             low <= pending[-1 - n] <= high for n in range(needed)
         )
 
-    def accept(self, price: float, limits: QualityLimits) -> None:
-        """Remember a trusted price."""
+    def accept(self, price: float, limits: QualityLimits, ts: int = 0) -> None:
+        """Remember a trusted price of time `ts`."""
+        if ts > self.ts:  # noqa: PLR1730 - the hottest path, and max() costs twice as much
+            self.ts = ts
         if self.pending:
             if len(self.pending) >= limits.outliers_in_a_row:
                 self.accepted.extend(self.pending)  # so that such swings are normal from now on
@@ -113,120 +99,6 @@ class PriceMemory:
     def suspect(self, price: float) -> None:
         """Remember an outlier, in case more follow that agree."""
         self.pending.append(price)
-
-
-@dataclass(slots=True)
-class OpenGap:
-    """Missing trade ids, and those of them that have not come since."""
-
-    first_id: int
-    last_id: int
-    ts_from: int
-    ts_to: int
-    missing: list[tuple[int, int]]  # inclusive, ascending
-    owed: bool = True  # False before the first id we saw: nobody promised us those
-    filled: int = 0
-
-    def lacks(self, trade_id: int) -> bool:
-        """Say whether this id is still missing."""
-        place = bisect_right(self.missing, (trade_id, 1 << 63)) - 1
-        return place >= 0 and trade_id <= self.missing[place][1]
-
-    def fill(self, trade_id: int) -> None:
-        """Note that a missing id came after all."""
-        place = bisect_right(self.missing, (trade_id, 1 << 63)) - 1
-        low, high = self.missing[place]
-        self.missing[place : place + 1] = [
-            part for part in ((low, trade_id - 1), (trade_id + 1, high)) if part[0] <= part[1]
-        ]
-        self.filled += 1
-
-
-@dataclass(slots=True)
-class IdMemory:
-    """Which trade ids of one tape were seen: all of [first, last] but the gaps' missing ones."""
-
-    first: int = 0
-    last: int = -1
-    accepted: int = 0
-    ts_last: int = 0
-    gaps: list[OpenGap] = field(default_factory=list)
-    pending: list[int] = field(default_factory=list)  # leaping ids in a row, each near the last
-
-    def seen(self, trade_id: int) -> bool:
-        """Say whether this id came before."""
-        return self.first <= trade_id <= self.last and not any(
-            gap.lacks(trade_id) for gap in self.gaps
-        )
-
-    def leaps(self, trade_id: int, limits: QualityLimits) -> bool:
-        """Say whether this id is further off than can be believed of one message."""
-        reach = limits.max_id_leap
-        if self.accepted < limits.id_confirmations:  # nothing to judge by yet
-            return False
-        if self.first - reach <= trade_id <= self.last + reach:
-            return False
-        return len(self.near(trade_id, reach)) < limits.id_confirmations - 1
-
-    def near(self, trade_id: int, reach: int) -> list[int]:
-        """Return the pending ids if this one follows the last of them closely, else none."""
-        follows = self.pending and 0 < trade_id - self.pending[-1] <= reach
-        return self.pending if follows else []
-
-    def suspect(self, trade_id: int, reach: int) -> None:
-        """Remember an id that leaps, in case more follow."""
-        self.pending = [*self.near(trade_id, reach), trade_id][-8:]
-
-    def accept(self, tick: Tick, limits: QualityLimits) -> Gap | None:
-        """Remember an accepted trade; return the gap that it proves, or fills in part."""
-        trade_id = tick.trade_id
-        assert trade_id is not None  # the caller asked
-        self.accepted += 1
-        if self.pending:
-            self.pending.clear()
-        before, ts_before = self.last, self.ts_last
-        self.ts_last = tick.ts_event
-        if trade_id == before + 1 and self.accepted > 1:
-            self.last = trade_id
-            return None
-        far = not self.first - limits.max_id_leap <= trade_id <= before + limits.max_id_leap
-        # Until three were accepted no id is believed more than another: begin anew.
-        if self.accepted == 1 or (far and self.accepted <= limits.id_confirmations):
-            self.first = self.last = trade_id
-            self.gaps.clear()
-            return None
-        if trade_id > before:
-            self.last = trade_id
-            span = (before + 1, trade_id - 1)
-            gap = OpenGap(*span, ts_before, tick.ts_event, [span])
-            self.gaps = [*self.gaps, gap][-limits.open_gaps :]
-            return self._report(tick, gap)
-        if trade_id < self.first:
-            span = (trade_id + 1, self.first - 1)
-            self.first = trade_id
-            if span[0] <= span[1]:
-                gap = OpenGap(*span, tick.ts_event, ts_before, [span], owed=False)
-                self.gaps = [*self.gaps, gap][-limits.open_gaps :]
-            return None
-        for gap in self.gaps:
-            if gap.lacks(trade_id):
-                gap.fill(trade_id)
-                if not gap.missing:
-                    self.gaps.remove(gap)
-                return self._report(tick, gap) if gap.owed else None
-        return None
-
-    @staticmethod
-    def _report(tick: Tick, gap: OpenGap) -> Gap:
-        return Gap(
-            symbol=tick.symbol,
-            venue=tick.venue,
-            first_id=gap.first_id,
-            last_id=gap.last_id,
-            ts_from=gap.ts_from,
-            ts_to=gap.ts_to,
-            filled=gap.filled,
-        )
 
 
 @dataclass(slots=True)
@@ -303,17 +175,53 @@ class QuoteMemory:
 
 
 @dataclass(slots=True)
+class RunningTotal:
+    """The last accepted trade of a venue that tells the volume of the day so far."""
+
+    ts: int
+    price: float
+    told: float | None  # what that trade told; some tell none
+    volume: float | None = None  # the last that any told
+
+    def judge(self, tick: Tick) -> Reason | None:
+        """Say why `tick` is no news after this one, or None if it is."""
+        if (tick.ts_event, tick.price, tick.day_volume) == (self.ts, self.price, self.told):
+            return Reason.DUPLICATE  # venues repeat the last one on each subscription
+        # A later total holds its volume already; of its price there is a newer one.
+        return Reason.STALE if tick.ts_event < self.ts else None
+
+    def size_of(self, tick: Tick, limits: QualityLimits) -> float:
+        """Return what was traded since this one: never less than nothing."""
+        total = tick.day_volume
+        if total is None or self.volume is None:
+            return 0.0
+        if total >= self.volume:
+            return total - self.volume
+        # Else it was corrected, or is a sum over a moving day: that is no trade.
+        return total if tick.ts_event - self.ts > limits.session_break_ns else 0.0
+
+    def accept(self, tick: Tick) -> None:
+        """Remember an accepted trade."""
+        self.ts, self.price, self.told = tick.ts_event, tick.price, tick.day_volume
+        if tick.day_volume is not None:
+            self.volume = tick.day_volume
+
+
+@dataclass(slots=True)
 class Memory:
     """What quality remembers of one symbol."""
 
     closed: int = 0  # the last Clock
     trades: PriceMemory = field(default_factory=PriceMemory)
+    fetched: PriceMemory = field(default_factory=PriceMemory)  # older trades, asked for later
     mids: PriceMemory = field(default_factory=PriceMemory)
     bars: PriceMemory = field(default_factory=PriceMemory)
     tapes: dict[str, IdMemory] = field(default_factory=dict)  # by venue
     quotes: QuoteMemory = field(default_factory=QuoteMemory)
     band: tuple[float, float] | None = None  # the last accepted bid and ask
-    # Time and price of the last trades that were told singly: who tells them in sums as well
+    # Time and price of the last trades that a feed told singly: who tells them in sums as well
     # repeats them.
-    singles: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_SUPPORT))
+    singles: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)  # by feed
+    totals: dict[str, RunningTotal] = field(default_factory=dict)  # by venue
+    switches: Switches = field(default_factory=Switches)
     delivered: deque[int] = field(default_factory=lambda: deque(maxlen=64))  # closes of bars

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from operators.messages import Action, Bar, Floats, Fused, Leg, Signal
+from operators.messages import Action, Bar, BarQuality, Floats, Fused, Leg, Signal
 from operators.portfolio import CostSettings
 from operators.risk_settings import RiskSettings
 from operators.sizing import CONFIRMED, EXIT, VERDICTS, Approval, direction
 
 ACTIONS = {1: Action.BUY, -1: Action.SELL, 0: Action.HOLD}
+GAP = "gap"  # no gate: what the decision could not know
 DIGITS = 6  # of the weights shown in risk steps; the approved weight itself is not rounded
 
 
@@ -40,8 +41,9 @@ def make_signals(
     """Return a signal for each ready symbol, in the universe's order.
 
     The action is the sign of the approved change. A signal is not approved if score and size
-    asked for a change and a gate left it at HOLD; that gate comes first in `reasons`. `paid`
-    is what each trade cost, (symbols,).
+    asked for a change and a gate left it at HOLD; that gate comes first in `reasons`, behind
+    "gap" where the signal was decided on a bar that a cut feed left incomplete. `paid` is what
+    each trade cost, (symbols,).
     """
     cross = fused.cross
     models = tuple(leg.model for leg in fused.legs)
@@ -79,7 +81,7 @@ def make_signals(
                 target_position=weight,
                 approved=action is not Action.HOLD or not approval.wanted[row],
                 price=bar.close,
-                reasons=reasons[row],
+                reasons=(GAP, *reasons[row]) if bar.quality is BarQuality.GAP else reasons[row],
                 detail={
                     "legs": {name: _at(leg, row) for name, leg in legs.items()},
                     "disagreement": disagreement,

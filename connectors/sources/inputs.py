@@ -3,6 +3,7 @@
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ _SUPPORT = 3  # messages or bars that a symbol needs to be one
 _SHARE = 1000  # a symbol needs one message for so many of a usual one
 _MANY = 10 * _SUPPORT  # bars from which a symbol with fewer than the support is none
 _USED = frozenset({"trade", "aggTrade", "bookTicker", "kline"})
+_LOOKED_AT = 100_000  # entries of a journal in which a Clock must come, if it has any
 _LONGEST = 64  # characters of a symbol
 
 
@@ -115,10 +117,10 @@ class ReplayInputs:
 
     @property
     def timed(self) -> bool:
-        """Whether every recording holds the Clocks of the run that made it."""
-        recordings = self.kinds.get("recording", [])
-        own = all(head_symbols(path) is not None for path in recordings)
-        return own and bool(recordings or self.kinds.get("journal"))
+        """Whether the market data are a log of our own, with the Clocks of the run it is of."""
+        own = [head_symbols(path) is not None for path in self.kinds.get("recording", [])]
+        own += [_holds_clocks(path) for path in self.kinds.get("journal", [])]
+        return bool(own) and all(own)
 
     def size(self) -> int:
         """Return the bytes to be read, as far as progress can be told."""
@@ -252,6 +254,11 @@ def _count_symbol(payload: bytes, counts: Counter[str]) -> None:
     symbol = found.s if used else found.symbol
     if symbol is not None and 0 < len(symbol) <= _LONGEST:
         counts[symbol] += 1
+
+
+def _holds_clocks(journal: Path) -> bool:
+    found = islice(read_journal(journal), _LOOKED_AT)
+    return any(isinstance(item, Raw) and item.kind == "clock" for item in found)
 
 
 def _moods(path: Path, start: int) -> Iterator[Entry]:

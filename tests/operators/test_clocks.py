@@ -14,6 +14,7 @@ from operators.messages import (
     Skipped,
     Tally,
 )
+from tests.holes import hole, switch
 from tests.support import bar, clock, headline, notice, quote, tick
 
 START = 1_723_161_255 * SECOND
@@ -250,6 +251,60 @@ def test_notice_knows_the_last_clock():
     first, last = (m for _, m in out if isinstance(m, Notice))
     assert (first.after, last.after, last.offset) == (0, START, 9)
     assert [key for key, m in out if isinstance(m, Notice)] == ["BTCUSDT"] * 2
+
+
+ALIASES = {"BTC-USD": "BTCUSDT", "DOGE-USD": "DOGEUSDT"}
+
+
+def test_venues_own_name_of_a_symbol_becomes_ours():
+    theirs = [
+        at(0.1, symbol="BTC-USD"),
+        quote("BTC-USD", ts_event=START),
+        DeliveredBar(symbol="BTC-USD", bar=bar("BTC-USD"), ts_init=0, offset=0),
+        hole(1, symbol="BTC-USD"),
+        switch(1, symbol="BTC-USD"),
+    ]
+    out = run(theirs, aliases=ALIASES, infer=False)
+
+    assert [type(m) for _, m in out] == [type(m) for m in theirs]
+    assert {(key, m.symbol) for key, m in out} == {("BTCUSDT", "BTCUSDT")}
+    assert out[2][1].bar.symbol == "BTCUSDT"
+
+
+def test_each_message_under_another_name_is_received_once():
+    stage = Clocks(ClockSettings(aliases=ALIASES), BOTH)
+    for message in (at(0.1, symbol="BTC-USD"), at(0.2), at(0.3, symbol="DOGE-USD")):
+        list(stage.on(message))
+
+    assert stage.state.received == 3
+    assert stage.state.counts == {"unknown_symbol": 1}  # ours is not in the universe either
+
+
+def test_alias_of_ticks_drives_clocks_as_any():
+    found = closes(run([at(n / 10, symbol="BTC-USD") for n in range(30)], aliases=ALIASES))
+
+    assert found == [0.0, 1.0, 2.0]
+
+
+def test_holes_and_switches_ride_their_symbols_path_in_order():
+    messages = [at(0.1), hole(1), switch(2), hole(1, symbol="ETHUSDT"), at(0.2)]
+    stage = Clocks(ClockSettings(), BOTH)
+    out = [keyed for message in messages for keyed in stage.on(message)]
+
+    assert [m for _, m in out] == messages
+    assert [key for key, _ in out] == ["BTCUSDT"] * 3 + ["ETHUSDT", "BTCUSDT"]
+    assert stage.state.received == 2
+
+
+def test_holes_and_switches_of_strange_symbols_are_dropped_and_counted():
+    stage = Clocks(ClockSettings(), BOTH)
+    for message in (hole(1, symbol="DOGE"), hole(2, symbol="DOGE"), switch(1, symbol="DOGE")):
+        assert list(stage.on(message)) == []
+
+    assert {t.name: t.count for _, t in counts_at_end(stage)} == {
+        "hole_no_symbol": 2,
+        "switch_no_symbol": 1,
+    }
 
 
 def test_names_match_what_is_traded():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from models.schema import FEATURES, WINDOW
 from operators.cross_section import CrossSections, CrossSectionSettings
-from operators.messages import SECOND, CrossSection, Features, Notice
+from operators.messages import SECOND, CrossSection, Features, Notice, Repaired
 from tests.support import bar, headline, notice
 
 UNIVERSE = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -64,6 +64,31 @@ def test_notice_belongs_to_the_first_cross_section_that_closes_after_it():
     assert third.notices == ()
 
 
+def repaired(symbol, known_at):
+    return Repaired(symbol=symbol, known_at=known_at * SECOND, bars=(bar(symbol),))
+
+
+def test_repairs_belong_to_the_cross_section_that_may_know_them():
+    ahead, late, early = (repaired(*r) for r in (("BTCUSDT", 2), ("SOLUSDT", 1), ("ETHUSDT", 1)))
+    first, second, third = run(
+        [
+            features("BTCUSDT", 1),
+            ahead,
+            features("BTCUSDT", 2),
+            late,
+            features("SOLUSDT", 1),
+            early,
+            features("ETHUSDT", 1),
+            *(features(symbol, 2) for symbol in UNIVERSE[1:]),
+            *(features(symbol, 3) for symbol in UNIVERSE),
+        ]
+    )
+
+    assert first.repaired == (early, late)  # by symbol
+    assert second.repaired == (ahead,)
+    assert third.repaired == ()
+
+
 def test_other_messages_pass_and_the_end_says_nothing():
     stage = CrossSections(CrossSectionSettings(), UNIVERSE)
     assert run(["something"], stage) == ["something"]
@@ -79,6 +104,7 @@ def test_any_interleaving_gives_each_close_once_and_in_order(picks, cut):
         messages.append(features(symbol, times[symbol]))
         if symbol == UNIVERSE[0]:
             messages.append(notice(headline(), after=times[symbol] * SECOND, offset=len(messages)))
+            messages.insert(-2, repaired(symbol, times[symbol]))
     out = run(messages)
 
     assert [c.ts_close // SECOND for c in out] == list(range(1, min(times.values()) + 1))
@@ -90,7 +116,10 @@ def test_any_interleaving_gives_each_close_once_and_in_order(picks, cut):
     begun = run(messages[:cut], first)
     second.state = pickle.loads(pickle.dumps(first.state))
     resumed = begun + run(messages[cut:], second)
-    assert [(c.ts_close, c.notices) for c in resumed] == [(c.ts_close, c.notices) for c in out]
+    assert [(c.ts_close, c.notices, c.repaired) for c in resumed] == [
+        (c.ts_close, c.notices, c.repaired) for c in out
+    ]
+    assert all(len(c.repaired) == 1 and c.repaired[0].known_at == c.ts_close for c in out)
 
 
 def test_state_holds_only_what_is_pending():

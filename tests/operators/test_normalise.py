@@ -16,6 +16,7 @@ from operators.messages import (
     Control,
     DeliveredBar,
     Headline,
+    Hole,
     Mood,
     Notice,
     Quote,
@@ -23,6 +24,7 @@ from operators.messages import (
     Rejection,
     Side,
     Skipped,
+    Switch,
     Tick,
 )
 from operators.normalise import PAYLOAD_KEPT, normalise, receive_offset
@@ -338,9 +340,111 @@ def test_mood_control_and_clock_out_of_range_are_rejected():
     assert one({"ts_event": 1}, kind="clock").reason is Reason.BAD_VALUE
 
 
+HOLE = {
+    "feed": "binance",
+    "symbol": "BTCUSDT",
+    "cause": "cut",
+    "ts_from": RECEIVED,
+    "ts_to": None,
+    "state": "open",
+    "found_at": RECEIVED + 5,
+}
+SWITCH = {
+    "symbol": "BTCUSDT",
+    "before": "binance",
+    "after": "yahoo",
+    "cause": "cut",
+    "ts_event": RECEIVED,
+}
+
+
+def test_holes_and_switches_know_their_place_in_the_log():
+    hole, switch = one(HOLE, kind="hole", offset=7), one(SWITCH, kind="switch", offset=8)
+
+    assert hole == msgspec.convert(HOLE | {"offset": 7}, Hole)
+    assert switch == msgspec.convert(SWITCH | {"offset": 8}, Switch)
+    again = one(msgspec.json.encode(hole), kind="hole", offset=9)
+    assert (again.offset, again.state) == (9, hole.state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("hole", {"ts_to": RECEIVED - 1}, Reason.BAD_VALUE),
+        ("hole", {"ts_from": -1}, Reason.BAD_VALUE),
+        ("hole", {"ts_from": 2**63}, Reason.BAD_VALUE),
+        ("hole", {"found_at": 2**70}, Reason.BAD_VALUE),
+        ("hole", {"resolved_at": -5}, Reason.BAD_VALUE),
+        ("hole", {"state": "ended"}, Reason.BAD_VALUE),
+        ("hole", {"state": "covered"}, Reason.BAD_VALUE),
+        ("hole", {"first_id": -1}, Reason.BAD_VALUE),
+        ("hole", {"last_id": 2**63}, Reason.BAD_VALUE),
+        ("hole", {"trades": -1}, Reason.BAD_VALUE),
+        ("hole", {"symbol": ""}, Reason.BAD_VALUE),
+        ("hole", {"state": "mended"}, Reason.BAD_TYPE),
+        ("hole", {"ts_from": "now"}, Reason.BAD_TYPE),
+        ("switch", {"ts_event": -1}, Reason.BAD_VALUE),
+        ("switch", {"after": ""}, Reason.BAD_VALUE),
+        ("switch", {"after": None}, Reason.BAD_TYPE),
+    ],
+)
+def test_impossible_holes_and_switches_are_rejected(kind, changes, reason):
+    entry = {"hole": HOLE, "switch": SWITCH}[kind] | changes
+
+    assert one(entry, kind=kind).reason is reason
+
+
+def test_hole_without_an_end_may_be_given_up():
+    assert isinstance(one(HOLE | {"state": "unfilled"}, kind="hole"), Hole)
+
+
+def test_page_of_fetched_trades_becomes_its_trades_in_order():
+    rows = [
+        {"id": n, "price": "61.5", "qty": "0.5", "quoteQty": "30.75", "time": NOW + n,
+         "isBuyerMaker": True, "isBestMatch": True}
+        for n in range(3)
+    ]  # fmt: skip
+    page = {"symbol": "BTCUSDT", "stream": "trade", "trades": [*rows, {"id": 9}]}
+    live = raw(line(TRADE), ts_init=RECEIVED, offset=2)
+    fetched = raw(json.dumps(page).encode(), ts_init=RECEIVED, kind="binance_rest", offset=1)
+    *found, bad, last = normalise([fetched, live])
+
+    assert [(m.trade_id, m.backfilled, m.offset) for m in found] == [(n, True, 1) for n in range(3)]
+    assert isinstance(bad, Rejection)
+    assert (last.trade_id, last.backfilled) == (7, False)
+    assert normalise([raw(b'{"trades":3}', kind="binance_rest")])[0].reason is Reason.BAD_TYPE
+
+
+def test_feeds_with_forms_of_their_own_are_read():
+    frame = b"CgRBQVBMFUjhmEMY4Jbi68lnKgNOTVMwCDgARTxEgT5lACBFP9gBBA=="
+    quote = {"05. price": "187.5", "06. volume": "900", "07. latest trading day": "2024-08-09"}
+    answer = {"symbol": "IBM", "body": {"Global Quote": quote}}
+    simulated = {
+        "feed": "sbi", "symbol": "7203.T", "type": "trade", "simulated": True, "code": "7203",
+        "session": "2024-11-05", "ts": RECEIVED, "id": 912, "price": 2701.5, "size": 300,
+    }  # fmt: skip
+    found = [
+        one(frame, kind="yahoo"),
+        one(answer, kind="alpha_vantage"),
+        one(simulated, kind="sbi"),
+    ]
+
+    assert [(m.symbol, m.venue, m.price) for m in found] == [
+        ("AAPL", "yahoo", 305.76),
+        ("IBM", "alpha_vantage", 187.5),
+        ("7203.T", "sbi", 2701.5),
+    ]
+
+
+KINDS = (
+    "binance", "binance_rest", "yahoo", "alpha_vantage", "sbi", "bar", "headline", "mood",
+    "control", "clock", "hole", "switch",
+)  # fmt: skip
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_become_one_message(payload):
-    for kind in ("binance", "bar", "headline", "mood", "control", "clock"):
+    for kind in KINDS:
         assert isinstance(one(payload, kind=kind), Rejection | Skipped)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from operators.messages import BarQuality
+from operators.messages import Action, BarQuality
 from operators.sizing import MULTIPLIERS
 from tests.desk import Desk, actions, first_reasons, order, step, weights
 
@@ -117,8 +117,11 @@ def test_volatility_limit_stops_new_exposure_until_volatility_is_released():
     assert cleared.portfolio.risk["volatile"] == []
 
 
-@pytest.mark.parametrize(("quality", "bars"), [(BarQuality.QUIET, 30), (BarQuality.GAP, 3)])
-def test_stale_data_stops_new_exposure_until_the_next_trade(quality, bars):
+@pytest.mark.parametrize(
+    ("quality", "bars", "reasons"),
+    [(BarQuality.QUIET, 30, ("stale_data",)), (BarQuality.GAP, 3, ("gap", "stale_data"))],
+)
+def test_stale_data_stops_new_exposure_until_the_next_trade(quality, bars, reasons):
     desk = Desk(("A",))
     for _ in range(bars - 2):
         desk.close_bar(0.0, quality=quality)
@@ -128,8 +131,21 @@ def test_stale_data_stops_new_exposure_until_the_next_trade(quality, bars):
     cleared = desk.close_bar(0.9)
 
     assert step(fresh_enough, "stale_data")["why"] == "fresh"
-    assert (actions(fired), first_reasons(fired)) == (["HOLD"], ["stale_data"])
+    assert (actions(fired), fired.signals[0].reasons) == (["HOLD"], reasons)
     assert actions(cleared) == ["BUY"]
+
+
+@pytest.mark.parametrize("quality", list(BarQuality))
+@pytest.mark.parametrize("score", [0.0, 0.9])
+def test_only_a_signal_decided_on_a_gap_says_so_whatever_it_asks_for(quality, score):
+    decision = Desk(("A",)).close_bar(score, quality=quality)
+    [signal] = decision.signals
+
+    assert signal.detail["bar"]["quality"] == quality.value
+    assert ("gap" in signal.reasons) == (quality is BarQuality.GAP)
+    if quality is BarQuality.GAP:
+        assert signal.reasons[0] == "gap"
+        assert signal.action is (Action.BUY if score else Action.HOLD)
 
 
 def test_stale_data_still_lets_a_position_be_closed():
