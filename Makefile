@@ -28,12 +28,19 @@ $(BIN)/python:
 
 .venv/.full: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e '.[exchange,train,dev]'
+	@touch $@ .venv/.core .venv/.exchange
+
+.venv/.exchange: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[exchange]'
 	@touch $@ .venv/.core
 
 install: .venv/.core ## install the engine (no torch)
 
 run: .venv/.core ## install, then replay the shipped recording through the whole engine
 	$(BIN)/nextgen demo
+
+exchange: .venv/.exchange ## serve the fake venue on port 8900, for `nextgen run --exchange`
+	$(BIN)/nextgen exchange
 
 test: .venv/.full lint type layers ## install everything, then lint, types, layers, doctests and tests
 	$(BIN)/python -m pytest -q
@@ -51,8 +58,9 @@ layers: .venv/.full ## who may import whom
 acceptance: .venv/.full ## the long drills, full length
 	$(BIN)/python -m pytest -q tests/acceptance
 
-bench: .venv/.core ## speed: p50 and p99 of each stage, raw lines to signals
+bench: .venv/.exchange ## speed: p50 and p99 of each stage, raw lines to signals
 	$(BIN)/python -m tests.benchmarks.replay
+	$(BIN)/python -m tests.benchmarks.live
 
 train: .venv/.full ## train every model from DATA=folder
 	@test -n "$(DATA)" || { echo "say where the data are: make train DATA=folder" >&2; exit 2; }
@@ -71,4 +79,4 @@ diagram: .venv/.core ## redraw the dataflow in flows/README.md from the flow its
 clean: ## remove what was installed and built
 	rm -rf .venv build runs
 
-.PHONY: help install run test lint type layers acceptance bench train golden diagram clean
+.PHONY: help install run exchange test lint type layers acceptance bench train golden diagram clean

@@ -343,6 +343,27 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],  # its own help is asked for
+    }
+)
+def exchange(context: typer.Context) -> None:
+    """Serve a fake venue from recordings, with faults: for load tests, demos and development."""
+    try:
+        from exchange.command import main as serve
+    except ModuleNotFoundError as error:
+        if error.name not in {"aiohttp", "trustme"}:
+            raise
+        typer.echo("nextgen: the exchange needs more packages: make exchange", err=True)
+        raise typer.Exit(2) from error
+    command = typer.Typer(add_completion=False)
+    command.command()(serve)
+    command(context.args, prog_name="nextgen exchange")
+
+
 def main() -> None:
     """Run the command line."""
     app()

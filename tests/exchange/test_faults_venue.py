@@ -82,7 +82,7 @@ def test_faults_of_requests_strike_the_paths_they_name():
 def test_no_new_connections_while_refused_and_old_ones_stay(mode):
     async def run(client):
         async with client.connect("/ws/btcusdt@trade") as old:
-            await client.fault(kind="refuse", seconds=10, mode=mode)
+            await client.fault(kind="refuse", seconds=6, mode=mode)
             with pytest.raises(aiohttp.ClientConnectionError):
                 async with aiohttp.ClientSession() as fresh:
                     await fresh.ws_connect(client.exchange.url + "/ws")
@@ -107,8 +107,8 @@ def test_nothing_trades_in_a_quiet_market_and_no_id_is_lost():
         path = "/stream?streams=btcusdt@trade/btcusdt@bookTicker/ethusdt@trade"
         async with client.connect(path) as socket:
             client.venue.clock.run()
-            await until(lambda: client.venue.clock.elapsed_seconds() > 5)
-            told = await client.fault(kind="quiet", seconds=8, target={"symbols": ["BTCUSDT"]})
+            await until(lambda: client.venue.clock.elapsed_seconds() > 3)
+            told = await client.fault(kind="quiet", seconds=4, target={"symbols": ["BTCUSDT"]})
             await until(lambda: client.venue.market.ended)
             truth = {
                 symbol: await client.rows("/exchange/truth", symbol=symbol)
@@ -122,11 +122,11 @@ def test_nothing_trades_in_a_quiet_market_and_no_id_is_lost():
         assert got == truth
         begun = told["began_ms"]
         times = [row[1] for row in truth["BTCUSDT"]]
-        assert not [moment for moment in times if begun < moment < begun + 8_000]
+        assert not [moment for moment in times if begun < moment < begun + 4_000]
         assert [row[0] for row in truth["BTCUSDT"]] == list(
             range(truth["BTCUSDT"][0][0], truth["BTCUSDT"][0][0] + len(times))
         )
-        assert [row for row in truth["ETHUSDT"] if begun < row[1] < begun + 8_000]
+        assert [row for row in truth["ETHUSDT"] if begun < row[1] < begun + 4_000]
 
     scenario(run, hold=True, speed=20.0)
 
@@ -169,7 +169,7 @@ def test_handshakes_fail_while_tls_does(tmp_path, mode, error):
         session = client.session
         url = f"{client.exchange.url}/exchange/fault"
         assert await fetched(client, context) == 200
-        fault = {"kind": "tls_failure", "seconds": 10, "mode": mode}
+        fault = {"kind": "tls_failure", "seconds": 6, "mode": mode}
         async with session.post(url, json=fault, ssl=context) as response:
             assert response.status == 200
         with pytest.raises(error):

@@ -10,7 +10,7 @@ import aiohttp
 from exchange.app import RECORDING, Exchange, ExchangeSettings, Venue
 from exchange.rules import BinanceRules
 
-SECONDS = 20.0
+SECONDS = 12.0
 PATIENCE = 20.0  # a wait that takes longer has failed
 
 
