@@ -12,6 +12,7 @@ import msgspec
 from connectors.feeds import FeedHealth, Received
 from operators.messages import SECOND, Hole, HoleState, Switch
 
+_RESOLVED = frozenset({HoleState.FILLED, HoleState.UNFILLED, HoleState.COVERED})
 _EVERY = SECOND // 10  # judging at each message would cost more than it tells
 
 
@@ -32,8 +33,9 @@ class _Feed:
 
     heard: int | None = None  # its last message
     well_since: int | None = None
-    hole: Hole | None = None  # unresolved, as the feed told it last
-    told: bool = False  # that hole stands in the log
+    # Unresolved holes by where they begin, as the feed told them last, and whether the log
+    # knows them.
+    holes: dict[int, tuple[Hole, bool]] = field(default_factory=dict)
     covered_from: int | None = None  # when another feed took over from it
 
 
@@ -95,7 +97,8 @@ class Selector:
             return
         if received.kind == "binance_rest":
             # Fetched for a hole that the log knows; what another feed covered quality drops.
-            if feed.told or received.feed == symbol.active:
+            told = any(known for _, known in feed.holes.values())
+            if told or received.feed == symbol.active:
                 yield received
             return
         feed.heard = received.ts_init
@@ -147,9 +150,10 @@ class Selector:
         health = self.health[name]
         since = feed.heard if feed.heard is not None else self._began
         silent = now - (since or now) > self.settings.silence_ns
-        if feed.hole is not None and feed.hole.state is HoleState.OPEN:
+        begun = [at for at, (h, _) in feed.holes.items() if h.state is HoleState.OPEN]
+        if begun:
             # A cut is backfilled when it is short; only a long one is worth a change.
-            return "cut" if now - feed.hole.ts_from > self.settings.silence_ns else None
+            return "cut" if now - min(begun) > self.settings.silence_ns else None
         if silent or (feed.heard is None and not active):
             return "silent"
         if health.gauges.get("lag_seconds", 0.0) * SECOND > self.settings.lag_ns:
@@ -165,14 +169,16 @@ class Selector:
         symbol.active = after
         self.switches += 1
         yield self._told(name, before, after, cause, now)
-        if left.hole is not None and left.told:
-            covered = msgspec.structs.replace(left.hole, state=HoleState.COVERED, ts_to=now)
-            yield Received(now, before, "hole", msgspec.json.encode(covered), name)
+        for hole, told in left.holes.values():
+            if told and hole.state is HoleState.OPEN:
+                covered = msgspec.structs.replace(hole, state=HoleState.COVERED, ts_to=now)
+                yield Received(now, before, "hole", msgspec.json.encode(covered), name)
         taken = symbol.feeds[after]
         taken.covered_from = None
-        if taken.hole is not None and not taken.told:  # its hole was no news until now
-            taken.told = True
-            yield Received(now, after, "hole", msgspec.json.encode(taken.hole), name)
+        for at, (hole, told) in taken.holes.items():
+            if not told:  # it was no news until now
+                taken.holes[at] = (hole, True)
+                yield Received(now, after, "hole", msgspec.json.encode(hole), name)
 
     @staticmethod
     def _told(name: str, before: str, after: str, cause: str, now: int) -> Received:
@@ -181,16 +187,15 @@ class Selector:
 
     def _hole(self, symbol: _Symbol, feed: _Feed, received: Received) -> Iterator[Received]:
         hole = msgspec.json.decode(received.payload, type=Hole)
-        known = feed.hole is not None and feed.hole.ts_from == hole.ts_from
-        told = (feed.told and known) or received.feed == symbol.active
+        known = feed.holes.get(hole.ts_from)
+        active = received.feed == symbol.active
+        told = active or (known is not None and known[1])
         if told:
             yield self._clipped(feed, hole, received)
-        resolved = hole.state in {HoleState.FILLED, HoleState.UNFILLED, HoleState.COVERED}
-        if hole.state is HoleState.OPEN and not known:
-            feed.covered_from = None if received.feed == symbol.active else received.ts_init
-        if resolved and not known:
-            return
-        feed.hole, feed.told = (None, False) if resolved else (hole, told)
+        if hole.state in _RESOLVED:
+            feed.holes.pop(hole.ts_from, None)
+        else:
+            feed.holes[hole.ts_from] = (hole, told)
 
     @staticmethod
     def _clipped(feed: _Feed, hole: Hole, received: Received) -> Received:

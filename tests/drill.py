@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import fsum
 
-from tests.integration.replays import ROOT, command, rows
+from tests.integration.replays import ROOT, command, digest, nextgen, replay, rows
 
 SECOND = 1_000_000_000
 READY = 60.0  # seconds within which the venue must listen
@@ -172,3 +172,81 @@ def copies(count):
 def environment():
     """Return the environment for measurements: one thread for each library."""
     return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@dataclass
+class Drill:
+    """What a drill found: everything its tests and its report look at."""
+
+    accounts: Accounts
+    holes: list
+    faults: list
+    breaches: dict
+    counts: dict
+    gauges: dict
+    summary: dict
+    live: str = ""  # digest of the run
+    replayed: str = ""  # and of what it recorded
+
+
+def drill(folder, *, symbols, seconds, seed, quiet_end, speed=1.0, kinds=None, kill_at=None):
+    """Run the engine for `seconds` of the venue's time against seeded faults, and look.
+
+    Faults end `quiet_end` seconds before the end, so that all can be repaired. `kill_at` are
+    moments (seconds of ours) at which the engine is killed outright, to be begun again.
+    """
+    store, recording = folder / "live.sqlite", folder / "recording"
+    chosen = ("--chaos-kinds", ",".join(kinds)) if kinds else ()
+    options = (
+        "--symbols", symbols, "--copy-delay-ms", 20, "--speed", speed, "--chaos", seed,
+        "--chaos-seconds", seconds - quiet_end, *chosen,
+    )  # fmt: skip
+    with venue(*options) as place, (folder / "engine.log").open("w") as output:
+        names = tuple(place.get("truth")["symbols"])
+        begin = place.get("truth")["venue_time_ms"]
+
+        def left():
+            return seconds - (place.get("truth")["venue_time_ms"] - begin) / 1000
+
+        wanted = ("--symbols", ",".join(names), "--speed", speed, "--record", recording)
+        began = time.monotonic()
+        for moment in kill_at or ():
+            with engine(place, store, *wanted, output=output) as process:
+                until(lambda at=moment: time.monotonic() - began > at, moment + READY)
+                assert process.poll() is None
+                process.kill()
+                process.wait()
+        with engine(place, store, *wanted, output=output) as process:
+            until(lambda: left() <= 0 or process.poll() is not None, 2 * seconds / speed + READY)
+            assert process.poll() is None, (folder / "engine.log").read_text()
+        found = Drill(
+            accounts=account(place, store, names),
+            holes=holes(store),
+            faults=place.get("faults"),
+            breaches=place.get("rules")["breaches"],
+            counts=health(store)[1],
+            gauges=health(store)[2],
+            summary=json.loads(nextgen("summary", store, "--json")),
+        )
+    found.live = digest(store)
+    replay(folder / "again.sqlite", recording, "--symbols", ",".join(names), profile="binance")
+    found.replayed = digest(folder / "again.sqlite")
+    return found
+
+
+def silent_signals(store, found):
+    """Return signals decided inside a hole that its feed knew of, and that do not say so."""
+    silent = []
+    for hole in found.holes:
+        if hole["cause"] == "ids":  # some trades of a feed that goes on: no outage
+            continue
+        decided = rows(
+            store,
+            "SELECT ts_close, reasons FROM signals WHERE symbol = ? AND ts_close > ? "
+            "AND ts_close < ?",
+            hole["symbol"],
+            hole["found_at"],
+            (hole["ts_to"] or hole["found_at"]) - SECOND,
+        )
+        silent += [(hole["symbol"], at) for at, reasons in decided if "gap" not in reasons]
+    return silent

@@ -1,114 +1,100 @@
-"""A clean live log made from the shipped recording, and the same log with an outage in it."""
+"""A real recording as a feed that broke would have delivered it: holes, then fetched pages."""
 
-from bisect import bisect_left
-from functools import cache
+import gzip
+import json
 from itertools import islice
 
 import msgspec
 
-from connectors.sources.inputs import ReplayInputs, iterate
-from operators.messages import SECOND, Clock, Hole, HoleState, Raw
+from operators.messages import Hole, HoleState, Raw
 from tests.support import RECORDING
 
-OFFSET = 1_270_000_000  # the recorder's clock ran behind by this
-LATENESS = 250_000_000
-FETCHED = 180_000_000  # from when messages come again until the last page is there
+BEHIND = 1_270_000_000  # what the recording's clock ran behind the venue's
 
 
-@cache
-def clean(lines):
-    """Return the log of a run that nothing disturbed, with the Clocks of a sequencer."""
-    log = []
-    closed = None
-    for raw in islice(iterate(ReplayInputs([RECORDING])), lines):
-        at = raw.ts_init + OFFSET
-        due = (at - LATENESS) // SECOND * SECOND
-        for boundary in range(closed + SECOND if closed else due, due + 1, SECOND):
-            payload = msgspec.json.encode(Clock(ts_event=boundary))
-            log.append(("sequencer", "clock", boundary + LATENESS, payload))
-        closed = max(closed or 0, due)
-        log.append(("binance", "binance", at, raw.payload))
-    return tuple(log)
+def recorded(lines):
+    """Return (receive time, payload) of the recording's first lines."""
+    with gzip.open(RECORDING) as file:
+        rows = (line.rstrip(b"\n").split(b" ", 1) for line in islice(file, lines))
+        return [(int(ts), payload) for ts, payload in rows]
 
 
-def numbered(entries):
-    """Return entries as a log."""
-    return [
-        Raw(offset=n, path=path, kind=kind, ts_init=at, payload=payload)
-        for n, (path, kind, at, payload) in enumerate(entries)
+def hole(symbol, ts_from, ts_to=None, state=HoleState.OPEN, feed="binance"):
+    """Return a hole; times as the recorder took them."""
+    return Hole(
+        feed=feed,
+        symbol=symbol,
+        cause="cut",
+        ts_from=ts_from + BEHIND,
+        ts_to=None if ts_to is None else ts_to + BEHIND,
+        state=state,
+        found_at=ts_from + BEHIND,
+    )
+
+
+def page(symbol, payloads):
+    """Return the page of trades that the venue gives for stream messages which were missed."""
+    rows = [json.loads(payload) for payload in payloads]
+    trades = [
+        {
+            "id": row["t"],
+            "price": row["p"],
+            "qty": row["q"],
+            "quoteQty": "0",
+            "time": row["T"],
+            "isBuyerMaker": row["m"],
+            "isBestMatch": True,
+        }
+        for row in (row.get("data", row) for row in rows)
     ]
+    return json.dumps({"symbol": symbol, "stream": "trade", "trades": trades}).encode()
 
 
-def symbol_of(payload):
-    return payload[11 : payload.index(b"@")].decode().upper()
+class Outage:
+    """One symbol's messages missing from line `begin` to `end`, fetched by line `filled`."""
 
+    def __init__(self, symbol, begin, end, filled, *, quotes=False, state=HoleState.FILLED):
+        self.symbol, self.begin, self.end, self.filled = symbol, begin, end, filled
+        self.quotes, self.state = quotes, state
+        self.missed = []
+        self.times = [0, 0]
 
-def page(symbol, missed):
-    """Return what REST tells of trades missed, in its own form."""
-    rows = []
-    for payload in missed:
-        data = msgspec.json.decode(payload)["data"]
+    def takes(self, number, payload):
+        """Say whether a message is lost, and remember it if it can be fetched."""
+        if not self.begin <= number < self.end:
+            return False
+        data = json.loads(payload)
+        data = data.get("data", data)
+        if data["s"] != self.symbol:
+            return False
         if data.get("e") == "trade":
-            rows.append(
-                {
-                    "id": data["t"],
-                    "price": data["p"],
-                    "qty": data["q"],
-                    "time": data["T"],
-                    "isBuyerMaker": data["m"],
-                    "isBestMatch": True,
-                }
-            )
-    return rows, msgspec.json.encode({"symbol": symbol, "stream": "trade", "trades": rows})
+            self.missed.append(payload)
+            return True
+        return self.quotes
+
+    def tells(self, number, ts):
+        """Yield what the feed writes into the log before line `number`."""
+        if number == self.begin:
+            self.times[0] = ts
+            yield "hole", hole(self.symbol, ts)
+        elif number == self.end:
+            self.times[1] = ts
+            yield "hole", hole(self.symbol, *self.times, HoleState.ENDED)
+        elif number == self.filled:
+            if self.state is HoleState.FILLED:
+                for first in range(0, len(self.missed), 50):
+                    yield "binance_rest", page(self.symbol, self.missed[first : first + 50])
+            yield "hole", hole(self.symbol, *self.times, self.state)
 
 
-def disturbed(entries, begin, end, symbols, *, detected=SECOND // 20, fetch=True, after=FETCHED):
-    """Return the log with every message of `symbols` lost in [begin, end), by receipt.
-
-    The cut is seen after `detected`; what was missed is fetched from `end` on and is there
-    `after` later, if `fetch`.
-    """
-    kept, missed = [], {symbol: [] for symbol in symbols}
-    before = dict.fromkeys(symbols, begin)
-    for path, kind, at, payload in entries:
-        symbol = symbol_of(payload) if kind == "binance" else None
-        if symbol in missed:
-            if begin <= at < end:
-                missed[symbol].append(payload)
-                continue
-            if at < begin:
-                before[symbol] = at
-        kept.append((path, kind, at, payload))
-    added = []
-    for symbol in symbols:
-        hole = Hole(
-            feed="binance",
-            symbol=symbol,
-            cause="cut",
-            ts_from=before[symbol],
-            ts_to=None,
-            state=HoleState.OPEN,
-            found_at=begin + detected,
-        )
-        if detected < end - begin:
-            added.append(("binance", "hole", begin + detected, msgspec.json.encode(hole)))
-        ended = msgspec.structs.replace(hole, state=HoleState.ENDED, ts_to=end)
-        added.append(("binance", "hole", end, msgspec.json.encode(ended)))
-        if not fetch:
-            continue
-        rows, payload = page(symbol, missed[symbol])
-        if rows:
-            added.append(("binance", "binance_rest", end + after - 1, payload))
-        filled = msgspec.structs.replace(
-            ended,
-            state=HoleState.FILLED,
-            trades=len(rows),
-            resolved_at=end + after,
-            first_id=rows[0]["id"] if rows else None,
-            last_id=rows[-1]["id"] if rows else None,
-        )
-        added.append(("binance", "hole", end + after, msgspec.json.encode(filled)))
-    times = [at for _, _, at, _ in kept]  # ascending, but for jitter of microseconds
-    for entry in sorted(added, key=lambda one: one[2], reverse=True):
-        kept.insert(bisect_left(times, entry[2]), entry)
-    return kept
+def log(rows, outages=()):
+    """Yield the log that feeds with these outages would have left."""
+    offset = 0
+    for number, (ts, payload) in enumerate(rows):
+        told = [each for outage in outages for each in outage.tells(number, ts)]
+        if not any(outage.takes(number, payload) for outage in outages):
+            told.append(("binance", payload))
+        for kind, message in told:
+            offset += 1
+            body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+            yield Raw(offset=offset, path="a", kind=kind, ts_init=ts, payload=body)

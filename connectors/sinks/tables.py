@@ -119,8 +119,9 @@ TABLES: dict[str, Table] = {
         Table(
             "rejections",
             "log_offset INTEGER NOT NULL, reason TEXT NOT NULL, symbol TEXT,"
-            " ts_init INTEGER NOT NULL, payload",  # text where it is text, else bytes
-            "log_offset, reason",
+            # Text where it is text, else bytes; one entry may hold several that are refused.
+            " ts_init INTEGER NOT NULL, payload",
+            "log_offset, reason, payload",
             ages_by="ts_init",
         ),
         Table(

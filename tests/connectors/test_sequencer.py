@@ -22,7 +22,7 @@ class Wall:
 
 
 def sequencer(folder, wall, feeds=("binance",)):
-    symbols = {feed: ("BTCUSDT", "ETHUSDT") for feed in feeds}
+    symbols = dict.fromkeys(feeds, ("BTCUSDT", "ETHUSDT"))
     return Sequencer(Journal(folder), SETTINGS, feeds=symbols, clock=wall)
 
 

@@ -19,7 +19,7 @@ from operators.messages import (
     Rejection,
 )
 from tests.chain import Chain
-from tests.outages import LATENESS, clean, disturbed, numbered
+from tests.cut_log import LATENESS, clean, disturbed, numbered
 
 LINES = 120_000  # some 440 seconds
 QUOTED = [name for name in FEATURES if "spread" in name or "imbalance" in name or "quotes" in name]

@@ -1,9 +1,7 @@
 """What every stage promises, held for all of them on the same real input."""
 
 import copy
-import gzip
 import pickle
-from itertools import islice
 
 import msgspec
 import numpy as np
@@ -11,10 +9,22 @@ import pytest
 
 from flows.models import load_models
 from flows.settings import load_profile
-from operators.messages import Headline, Mood, Raw, Rejection
+from operators.messages import (
+    BarQuality,
+    CrossSection,
+    Headline,
+    Hole,
+    HoleState,
+    Mood,
+    Raw,
+    Rejection,
+    Repaired,
+    Switch,
+    Tick,
+)
 from operators.stage import freeze, thaw
 from tests.chain import Chain, makers
-from tests.support import RECORDING
+from tests.outages import BEHIND, Outage, recorded
 
 LINES = 75_000  # past the warm-up of 187 bars, with decisions after it
 NAMES = (
@@ -23,8 +33,17 @@ NAMES = (
 )  # fmt: skip
 
 
+# Early, so that every stage sees some among its first messages; and when windows are full.
+OUTAGES = (
+    ("BTCUSDT", 800, 1500, 1900, HoleState.FILLED),
+    ("ETHUSDT", 900, 1400, 1800, HoleState.UNFILLED),
+    ("BTCUSDT", 52_000, 55_000, 56_500, HoleState.FILLED),
+)
+
+
 def entries():
-    """Yield real lines with a few bad ones, a mood and headlines among them."""
+    """Yield real lines with outages, switches, a few bad ones, a mood and headlines."""
+    outages = [Outage(*place, state=state) for *place, state in OUTAGES]
     offset = 0
 
     def entry(kind, payload, ts):
@@ -32,19 +51,30 @@ def entries():
         offset += 1
         return Raw(offset=offset, path="a", kind=kind, ts_init=ts, payload=payload)
 
-    with gzip.open(RECORDING) as lines:
-        for number, line in enumerate(islice(lines, LINES)):
-            ts, payload = line.rstrip(b"\n").split(b" ", 1)
-            if number == 10:
-                mood = Mood(source="alternative.me", value=20.0, available_at=int(ts))
-                yield entry("mood", msgspec.json.encode(mood), int(ts))
-            if number % 9000 == 11:
-                news = {"text": f"Bitcoin soars {number}", "symbols": ["BTC"]}
-                yield entry("headline", msgspec.json.encode(news), int(ts))
-            if number % 5000 == 12:
-                yield entry("binance", payload, int(ts))  # then once more: a duplicate
-                yield entry("binance", payload[:-7], int(ts))
-            yield entry("binance", payload, int(ts))
+    feeds = ("binance", "yahoo")
+    for number, (ts, payload) in enumerate(recorded(LINES)):
+        if number == 10:
+            mood = Mood(source="alternative.me", value=20.0, available_at=ts)
+            yield entry("mood", msgspec.json.encode(mood), ts)
+        if number % 9000 == 11:
+            news = {"text": f"Bitcoin soars {number}", "symbols": ["BTC"]}
+            yield entry("headline", msgspec.json.encode(news), ts)
+        if number in {2000, 2200}:
+            before, after = feeds if number == 2000 else feeds[::-1]
+            switch = Switch(
+                symbol="BTCUSDT", before=before, after=after, cause="cut", ts_event=ts + BEHIND
+            )
+            yield entry("switch", msgspec.json.encode(switch), ts)
+        for outage in outages:
+            for kind, told in outage.tells(number, ts):
+                body = told if isinstance(told, bytes) else msgspec.json.encode(told)
+                yield entry(kind, body, ts)
+        if any(outage.takes(number, payload) for outage in outages):
+            continue
+        if number % 5000 == 12:
+            yield entry("binance", payload, ts)  # then once more: a duplicate
+            yield entry("binance", payload[:-7], ts)
+        yield entry("binance", payload, ts)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +121,41 @@ def test_stage_has_something_to_do_here(chain, name):
     assert run(made(chain, name), few(inputs(chain, name)))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("clocks", Hole),
+        ("clocks", Switch),
+        ("quality", Switch),
+        ("bars", Hole),
+        ("bars", Switch),
+        ("indicators", Repaired),
+        ("cross_section", Repaired),
+    ],
+)
+def test_messages_of_broken_feeds_are_among_the_input(chain, name, kind):
+    assert any(isinstance(message, kind) for message in few(inputs(chain, name)))
+
+
+@pytest.mark.parametrize("name", ["clocks", "quality", "bars"])
+def test_fetched_trades_are_among_the_input(chain, name):
+    assert any(isinstance(m, Tick) and m.backfilled for m in few(inputs(chain, name)))
+
+
+def test_repairs_reach_the_cross_sections_that_may_know_them(chain):
+    crosses = [m for m in inputs(chain, "forecast") if isinstance(m, CrossSection)]
+    repaired = [(c.ts_close, r) for c in crosses for r in c.repaired]
+
+    assert {r.symbol for _, r in repaired} == {"BTCUSDT"}  # the other hole stays unfilled
+    assert len(repaired) >= 2
+    assert all(r.known_at == at for at, r in repaired)
+    assert any(c.ready.any() and BarQuality.GAP in {b.quality for b in c.bars} for c in crosses)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_input_is_untouched(chain, name):
-    messages = few(inputs(chain, name))[-400:]
+    # Where the feeds broke too.
+    messages = [*few(inputs(chain, name))[:1500], *few(inputs(chain, name))[-400:]]
     before = [plain(copy.deepcopy(message)) for message in messages]
     run(made(chain, name), messages)
     assert [plain(message) for message in messages] == before
