@@ -46,5 +46,6 @@ class Latency:
         for _, message in items:
             if isinstance(message, kind):
                 cross = message.fused.cross if isinstance(message, Decision) else message
+                assert isinstance(cross, CrossSection)
                 timer(name).add(self.clock() - cross.ts_close - self.lateness_ns)
         return items

@@ -246,7 +246,11 @@ def venue_time(host: str, tls: ssl.SSLContext | None = None) -> int:
                 if best is None or trip < best[0]:
                     best = (trip, told + trip // 2 - back)
     except (httpx2.HTTPError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{host} does not tell its time: {type(error).__name__}") from error
+        if "CERTIFICATE" in str(error):
+            why = "its certificate is not trusted; name its authority by --ca"
+        else:
+            why = type(error).__name__
+        raise InputError(f"{host} does not tell its time: {why}") from error
     assert best is not None
     return best[1] + time.monotonic_ns()
 

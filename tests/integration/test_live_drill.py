@@ -1,5 +1,7 @@
 """The engine live against a venue that fails: nothing is lost, and nothing is counted twice.
 
+It is killed outright in the middle, and begun again.
+
 Shortened and at a multiple of real speed; `make acceptance` runs it at full length.
 """
 
@@ -11,7 +13,7 @@ from tests.drill import drill, silent_signals
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drill")
-    found = drill(folder, symbols=6, seconds=300, seed=4, quiet_end=50, speed=6.0)
+    found = drill(folder, symbols=6, seconds=300, seed=4, quiet_end=50, speed=6.0, kill_at=(20,))
     found.folder = folder
     return found
 
