@@ -51,6 +51,7 @@ def explanation(difference=None):
         models=("forecast_1s@abc", "policy_1s@def"),
         checkpoint=TS - SECOND,
         difference=difference,
+        simulated=False,
     )
 
 
