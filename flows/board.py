@@ -14,6 +14,8 @@ from operators.messages import (
     Bar,
     Decision,
     Gap,
+    Hole,
+    HoleState,
     Mood,
     Notice,
     Outcome,
@@ -21,6 +23,7 @@ from operators.messages import (
     Rejection,
     ScoredHeadline,
     Signal,
+    Switch,
 )
 
 PACE_SPAN = 3.0  # wall seconds over which the replay's speed is measured
@@ -47,6 +50,10 @@ class Seen:
     bars_of_symbol: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     gaps: int = 0
+    holes: dict[tuple[str, str, int], Hole] = field(default_factory=dict)  # unresolved
+    filled: int = 0  # holes of which nothing is missing any more
+    unfilled: int = 0
+    switches: int = 0
     actions: Counter[str] = field(default_factory=Counter)
     hits: int = 0
     judged: int = 0
@@ -100,6 +107,8 @@ class Board:
                     seen.hits += message.hit
             case Gap():
                 seen.gaps += 1
+            case Hole() | Switch():
+                self._feed(message)
             case Notice(body=ScoredHeadline() as scored):
                 tone = scored.positive - scored.negative
                 seen.headlines.append((scored.headline.text, tone))
@@ -107,6 +116,19 @@ class Board:
                 seen.mood = mood.value
             case _:
                 pass
+
+    def _feed(self, hole: Hole | Switch) -> None:
+        seen = self.seen
+        if isinstance(hole, Switch):
+            seen.switches += hole.before != hole.after
+            return
+        key = (hole.feed, hole.symbol, hole.ts_from)
+        if hole.state in {HoleState.OPEN, HoleState.ENDED}:
+            seen.holes[key] = hole
+            return
+        seen.holes.pop(key, None)
+        seen.filled += hole.state is HoleState.FILLED
+        seen.unfilled += hole.state is HoleState.UNFILLED
 
     def _decide(self, decision: Decision) -> None:
         seen, fused = self.seen, decision.fused

@@ -129,6 +129,14 @@ class View:
             text.append(f", rejected {worst}", style="yellow")
         if seen.gaps:
             text.append(f", {seen.gaps:,} gaps", style="yellow")
+        if seen.filled or seen.unfilled or seen.switches:
+            done = f", holes: {seen.filled:,} filled, {seen.unfilled:,} not"
+            text.append(done, style="yellow" if seen.unfilled else "")
+            if seen.switches:
+                text.append(f", {seen.switches:,} changes of feed", style="yellow")
+        if holes := list(seen.holes.values()):
+            waiting = sorted({f"{hole.feed} {hole.cause}" for hole in holes})
+            text.append(f", {len(holes):,} open ({', '.join(waiting)})", style="bold white on red")
         text.append("\nsignals ")
         for number, action in enumerate(Action):
             text.append(", " * bool(number))

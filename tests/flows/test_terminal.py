@@ -17,6 +17,8 @@ from operators.messages import (
     Fused,
     Gap,
     Headline,
+    Hole,
+    HoleState,
     Leg,
     Mood,
     Notice,
@@ -244,3 +246,26 @@ def test_summary_fits_and_says_everything(width):
                   "600 score, 280", "forecast 0.41", "51.2%", "+0.020%", "61.2 s",
                   "fusion"):  # fmt: skip
         assert words in flat
+
+
+def test_open_holes_are_shown_until_they_are_filled():
+    def hole(state, symbol="BTCUSDT"):
+        return Hole(
+            feed="binance",
+            symbol=symbol,
+            cause="cut",
+            ts_from=1,
+            ts_to=None if state is HoleState.OPEN else 2,
+            state=state,
+            found_at=2,
+        )
+
+    board = Board()
+    view = View(board, Console(), "title")
+    board.update_all([hole(HoleState.OPEN), hole(HoleState.OPEN, "ETHUSDT")])
+    assert "2 open (binance cut)" in shown(view)
+
+    board.update(hole(HoleState.ENDED))
+    board.update_all([hole(HoleState.FILLED), hole(HoleState.UNFILLED, "ETHUSDT")])
+    assert "holes: 1 filled, 1 not" in shown(view)
+    assert "open" not in shown(view)
