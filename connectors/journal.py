@@ -10,6 +10,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple, Self
@@ -126,13 +127,21 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, *, fsync_seconds: float = 1.0, segment_bytes: int = 64 << 20
+        self,
+        folder: Path,
+        *,
+        fsync_seconds: float = 1.0,
+        segment_bytes: int = 64 << 20,
+        first: int = 0,
     ) -> None:
-        """Open the journal in `folder`, made if need be, to go on after its last entry."""
+        """Open the journal in `folder`, made if need be, to go on after its last entry.
+
+        An empty one begins at the offset `first`.
+        """
         self.folder = folder
         self.fsync_seconds = fsync_seconds
         self.segment_bytes = segment_bytes
-        self.next_offset = 0
+        self.next_offset = first
         self.last_clock: int | None = None  # the time of the last Clock it holds
         self.damage: list[Damage] = []
         self._pending: list[bytes] = []
@@ -199,32 +208,55 @@ class Journal:
         self.close()
 
     def _write(self, block: bytes) -> None:
-        if self._file is None or self._size + len(block) > self.segment_bytes:
-            self._rotate()
+        try:
+            if self._file is None or self._size + len(block) > self.segment_bytes:
+                self._rotate()
+            self._write_all(block)
+            if monotonic() - self._synced >= self.fsync_seconds:
+                self.sync()
+        except OSError as error:
+            message = f"The journal {self.folder} cannot be written: {error.strerror}."
+            raise JournalError(message) from error
+
+    def _write_all(self, block: bytes) -> None:
         assert self._file is not None
         rest = memoryview(block)
         try:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
-        except OSError as error:
+        except OSError:
             os.ftruncate(self._file, self._size)  # a disk that is full tears no record
-            message = f"The journal {self.folder} cannot be written: {error.strerror}."
-            raise JournalError(message) from error
+            raise
         self._size += len(block)
-        if monotonic() - self._synced >= self.fsync_seconds:
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        if self._file is not None:
             os.fsync(self._file)
             self._synced = monotonic()
 
+    def prune(self, offset: int, keep_bytes: int) -> None:
+        """Delete the oldest segments that lie before `offset`, until `keep_bytes` are left."""
+        found = segments(self.folder)
+        size = sum(path.stat().st_size for path in found)
+        for segment, following in pairwise(found):
+            end = first_offset(following)
+            if size <= keep_bytes or end is None or end > offset:
+                return
+            size -= segment.stat().st_size
+            segment.unlink()
+
     def _rotate(self) -> None:
         if self._file is not None:
-            os.fsync(self._file)
-            os.close(self._file)
+            old, self._file = self._file, None
+            os.fsync(old)
+            os.close(old)
         first = self.next_offset - len(self._pending)
         name = f"{first:020d}-{self.epoch:010d}{SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._file = os.open(self.folder / name, flags, 0o644)
-        os.write(self._file, MAGIC)
-        self._size = len(MAGIC)
+        self._size = 0
+        self._write_all(MAGIC)
 
     def _newest_epoch(self) -> int:
         text = os.pread(self._lock, 20, 0)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
 
@@ -15,12 +16,14 @@ from connectors.journal import Journal, first_offset, read_journal, segments
 from connectors.recorder import Recorder
 from connectors.selector import Selector
 from connectors.sequencer import Sequencer, SequencerSettings
-from operators.errors import EngineError
-from operators.messages import Raw
+from operators.errors import EngineError, InputError
+from operators.messages import SECOND, Raw
 
 BATCH = 1000
+_AHEAD_NS = 5 * SECOND  # that a clock may be set back between two runs
 _TICK_NS = 500_000_000  # how often a silent feed is looked for
 _MOST_REST = 30.0  # seconds before a feed whose code failed is begun again
+_REMEMBERED_BYTES = 96 << 20  # of the log before a restart: minutes of a busy one
 _LEAVE = 10.0  # seconds that feeds get to close their connections
 
 
@@ -29,6 +32,9 @@ class LiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     inbox: InboxSettings = InboxSettings()
     fsync_seconds: float = 1.0  # of input that a power cut may cost
+    # Of the journal; older segments are deleted once the flow has seen them. Record what is to
+    # be kept.
+    keep_bytes: int = 8 << 30
     segment_bytes: int = 64 << 20
 
 
@@ -124,6 +130,7 @@ class LiveLog:
         *,
         resume: int = 0,
         recorder: Recorder | None = None,
+        keep_bytes: int = 8 << 30,
     ) -> None:
         """Tell the feeds what came last, and stand ready to read what the flow has not seen."""
         self.inbox = inbox
@@ -131,6 +138,7 @@ class LiveLog:
         self.journal = journal
         self.sequencer = sequencer
         self.recorder = recorder
+        self.keep_bytes = keep_bytes
         end = journal.next_offset  # what is written from now on is handed on as it comes
         self._again = (
             item
@@ -141,14 +149,14 @@ class LiveLog:
         self._ticked = 0
         _remember(feeds, journal.folder)
         if recorder is not None:
-            recorder.resume(journal.folder)
+            recorder.resume(journal.folder, end)
         for received in selector.begin(inbox.clock()):
             self._offer(received)
 
     def take(self) -> list[Raw]:
         """Return the next entries, at most `BATCH` messages and the Clocks between them."""
         if not self._caught_up:
-            batch = [raw for raw, _ in zip(self._again, range(BATCH), strict=False)]
+            batch = list(islice(self._again, BATCH))
             if batch:
                 return batch
             self._caught_up = True
@@ -168,6 +176,12 @@ class LiveLog:
             self.recorder.write(new)
         return new
 
+    def settled(self, offset: int) -> None:
+        """Make the journal durable; entries before `offset` are not needed for a restart."""
+        self.journal.sync()
+        recorded = offset if self.recorder is None else self.recorder.complete_offset
+        self.journal.prune(min(offset, recorded), self.keep_bytes)
+
     def close(self) -> None:
         """Complete journal and recording."""
         self.journal.close()
@@ -179,13 +193,28 @@ class LiveLog:
 
 
 def _remember(feeds: Sequence[Feed], folder: Path) -> None:
-    """Show the feeds the log's last two segments: what of theirs came last before a restart."""
+    """Show the feeds the log's end: what of theirs came last before a restart, and when.
+
+    The last Clock goes to all of them: until then we were running.
+    """
     by_name = {feed.name: feed for feed in feeds}
-    tail = segments(folder)[-2:]
-    start = first_offset(tail[0]) if tail else None
-    for item in read_journal(folder, start=start or 0):
-        if isinstance(item, Raw) and item.path in by_name:
+    size, start = 0, 0
+    for segment in reversed(segments(folder)):  # each start begins one, so they may be small
+        size += segment.stat().st_size
+        start = first_offset(segment) or 0
+        if size > _REMEMBERED_BYTES:
+            break
+    last: Raw | None = None
+    for item in read_journal(folder, start=start):
+        if not isinstance(item, Raw):
+            continue
+        if item.path in by_name:
             by_name[item.path].remember(item)
+        elif item.kind == "clock":
+            last = item
+    if last is not None:
+        for feed in feeds:
+            feed.remember(last)
 
 
 class LiveSource(FixedPartitionedSource[Raw, int]):
@@ -213,7 +242,7 @@ class _Partition(StatefulSourcePartition[Raw, int]):
     def __init__(self, source: LiveSource, resume: int) -> None:
         self.stop = source.stop
         self.log, self.thread = source.open_log(resume)
-        self.next_offset = resume
+        self.next_offset = self.snapshots = resume
         self.thread.start()
 
     def next_batch(self) -> list[Raw]:
@@ -228,6 +257,9 @@ class _Partition(StatefulSourcePartition[Raw, int]):
         return batch
 
     def snapshot(self) -> int:
+        # What the flow's state holds must not be in a journal that a power cut takes back.
+        self.log.settled(self.snapshots)
+        self.snapshots = self.next_offset
         return self.next_offset
 
     def close(self) -> None:
@@ -246,22 +278,44 @@ def open_live_log(
     resume: int = 0,
     recorder: Recorder | None = None,
     every_second: Callable[[], Awaitable[None]] | None = None,
+    first: int = 0,
 ) -> tuple[LiveLog, FeedThread]:
     """Open the journal in `folder` and everything between it and the feeds.
 
-    `make_clock` gives the clock of the run, told the last Clock of the journal.
+    An empty journal begins at the offset `first`. `make_clock` gives the clock of the run,
+    told the last Clock of the journal.
 
     Raises:
         JournalError: the journal cannot be opened.
+        InputError: it ends in the future.
         StoreError: the recording cannot be written.
     """
     journal = Journal(
-        folder, fsync_seconds=settings.fsync_seconds, segment_bytes=settings.segment_bytes
+        folder,
+        fsync_seconds=settings.fsync_seconds,
+        segment_bytes=settings.segment_bytes,
+        first=first,
     )
     clock = make_clock(journal.last_clock)
+    ahead = (journal.last_clock or 0) - clock()
+    if ahead > _AHEAD_NS:
+        journal.close()
+        raise InputError(
+            f"the log at {folder} ends {ahead / SECOND:.0f} s ahead of the clock, and no bar could "
+            "close until then; set the clock, name another --store, or begin anew by --overwrite"
+        )
     inbox = Inbox(settings.inbox, clock)
     made = Sequencer(
         journal, sequencer, feeds={feed.name: feed.symbols for feed in feeds}, clock=clock
     )
-    log = LiveLog(feeds, inbox, selector, journal, made, resume=resume, recorder=recorder)
+    log = LiveLog(
+        feeds,
+        inbox,
+        selector,
+        journal,
+        made,
+        resume=resume,
+        recorder=recorder,
+        keep_bytes=settings.keep_bytes,
+    )
     return log, FeedThread(feeds, inbox, every_second)

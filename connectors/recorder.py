@@ -10,6 +10,7 @@ kind "recording". It replays to the signals of the run that made it.
 
 import gzip
 import hashlib
+import zlib
 from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,11 +62,17 @@ class Recorder:
                 part.unlink()
         except OSError as error:
             raise StoreError(f"{folder} cannot be written: {error.strerror}") from error
-        self.next_offset = _end_of(folder)
+        self.next_offset = self.complete_offset = _end_of(folder)
         self._sum_up()
 
-    def resume(self, journal: Path) -> None:
-        """Write what the journal holds and the recording does not."""
+    def resume(self, journal: Path, end: int) -> None:
+        """Write what the journal, which ends at the offset `end`, holds beyond the recording.
+
+        Raises:
+            StoreError: the recording is of another run: it goes further than the journal.
+        """
+        if self.next_offset > end:
+            raise StoreError(f"{self.folder} holds the recording of another run; name another")
         for item in read_journal(journal, start=self.next_offset):
             if not isinstance(item, Damage):
                 self.write([item])
@@ -77,6 +84,8 @@ class Recorder:
                 if raw.offset >= self.next_offset:
                     self._line(raw)
         except OSError as error:
+            # What is in the file nobody knows: it stays a part, to be written again.
+            self._file = self._part = None
             raise StoreError(f"{self.folder} cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
@@ -111,6 +120,7 @@ class Recorder:
             return
         self._file.close()
         self._part.rename(self._part.with_suffix(""))
+        self.complete_offset = self.next_offset
         self._file = self._part = None
         self._bytes = self._entries = 0
         self._sum_up()
@@ -217,11 +227,14 @@ def _end_of(folder: Path) -> int:
     files = sorted(folder.glob(f"*{SUFFIX}"))
     if not files:
         return 0
-    with gzip.open(files[-1]) as file:
-        first = head_of(next(file, b"").partition(b" ")[2])
-        if first is None:
-            raise StoreError(f"{files[-1]} is no recording of ours; record into another folder")
-        return first[0] + sum(1 for _ in file)
+    try:
+        with gzip.open(files[-1]) as file:
+            first = head_of(next(file, b"").partition(b" ")[2])
+            if first is not None:
+                return first[0] + sum(1 for _ in file)
+    except (EOFError, OSError, zlib.error) as error:
+        raise StoreError(f"{files[-1]} is damaged ({error}); record into another folder") from error
+    raise StoreError(f"{files[-1]} is no recording of ours; record into another folder")
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode

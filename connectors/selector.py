@@ -118,19 +118,12 @@ class Selector:
     def _judge(self, name: str, symbol: _Symbol, now: int) -> Iterator[Received]:
         if self._began is None:
             self._began = now
-        if now - symbol.judged < _EVERY:
+        if 0 <= now - symbol.judged < _EVERY:
             return
+        if now < symbol.judged:
+            self._set_back(symbol, now)
         symbol.judged = now
-        causes = {
-            feed: self._cause(feed, symbol.feeds[feed], now, active=feed == symbol.active)
-            for feed in symbol.order
-        }
-        for feed, cause in causes.items():
-            state = symbol.feeds[feed]
-            if cause is None:
-                state.well_since = now if state.well_since is None else state.well_since
-            else:
-                state.well_since = None
+        causes = self._causes(symbol, now)
         cause = causes[symbol.active]
         place = symbol.order.index(symbol.active)
         for better in symbol.order[:place]:
@@ -144,6 +137,25 @@ class Selector:
             if other != symbol.active and causes[other] is None:
                 yield from self._switch(name, symbol, other, cause, now)
                 return
+
+    def _set_back(self, symbol: _Symbol, now: int) -> None:
+        """Begin to count anew: the clock was set back, and what it told is still to come."""
+        self._began = min(self._began or now, now)
+        for feed in symbol.feeds.values():
+            feed.heard = None if feed.heard is None else min(feed.heard, now)
+            feed.well_since = None
+
+    def _causes(self, symbol: _Symbol, now: int) -> dict[str, str | None]:
+        """Return why each feed cannot be used, and note since when those that can are well."""
+        causes: dict[str, str | None] = {}
+        for name in symbol.order:
+            feed = symbol.feeds[name]
+            causes[name] = self._cause(name, feed, now, active=name == symbol.active)
+            if causes[name] is not None:
+                feed.well_since = None
+            elif feed.well_since is None:
+                feed.well_since = now
+        return causes
 
     def _cause(self, name: str, feed: _Feed, now: int, *, active: bool) -> str | None:
         """Say why a feed cannot be used for the symbol now; None if it can."""

@@ -53,6 +53,7 @@ class Sequencer:
         self.feeds = dict(feeds or {})
         # With no Clock yet, time begins at the last boundary already due.
         self.closed = journal.last_clock or self._boundary(clock())
+        self._resumed = journal.last_clock is not None
         self._heard: dict[str, int | None] = dict.fromkeys(self.feeds)
         self._cut: dict[str, set[str]] = {feed: set() for feed in self.feeds}
         self._ready: list[Raw] = []
@@ -112,4 +113,6 @@ class Sequencer:
         if symbols and self._cut[feed].issuperset(symbols):
             return "cut"
         heard = self._heard[feed]
+        if heard is None and symbols and self._resumed:
+            return "cut"  # since the run before this one stopped
         return "up" if heard is not None and now - heard <= self.settings.quiet_ns else "quiet"

@@ -6,7 +6,12 @@ venue that replays a recorded day, and for the simulated market outside its hour
 """
 
 from collections.abc import Callable
-from time import monotonic_ns
+from time import CLOCK_BOOTTIME, clock_gettime_ns
+
+
+def _since_boot() -> int:
+    """Return ns since the machine was started, those in which it slept included."""
+    return clock_gettime_ns(CLOCK_BOOTTIME)
 
 
 class VenueClock:
@@ -21,7 +26,7 @@ class VenueClock:
     """
 
     def __init__(
-        self, origin: int, speed: float = 1.0, monotonic: Callable[[], int] = monotonic_ns
+        self, origin: int, speed: float = 1.0, monotonic: Callable[[], int] = _since_boot
     ) -> None:
         """Start the clock now."""
         self.origin = origin

@@ -6,6 +6,7 @@ are no part of a run's identity, and keys come from the environment alone.
 
 import os
 import ssl
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -129,8 +130,11 @@ def live_profile(tables: Mapping[str, Any], source: Path) -> LiveProfile:
         SettingsError: an unknown key or feed, an impossible value, or a key that belongs into
             the environment.
     """
-    live = dict(tables.get("live", {}))
-    clock = live.pop("clock", "machine") if isinstance(live, dict) else "machine"
+    live = tables.get("live", {})
+    if not isinstance(live, Mapping):
+        raise SettingsError(f"profile {source}: live must be a table")
+    live = dict(live)
+    clock = live.pop("clock", "machine")
     whole = {"feeds": tables.get("feeds", {}), "live": live, "clock": clock}
     try:
         profile = msgspec.convert(whole, LiveProfile, strict=True, dec_hook=_no_secret)
@@ -199,6 +203,11 @@ def open_feeds(
     """
     feeds = profile.feeds
     carried: dict[str, dict[str, str]] = {}
+    unknown = sorted(set(feeds.orders) - set(symbols))
+    if unknown:
+        raise SettingsError(f"[feeds.orders] names {', '.join(unknown)}, not in the universe")
+    if any(name != symbol for symbol, name in feeds.names.get("binance", {}).items()):
+        raise SettingsError("[feeds.names.binance]: symbols must be named as Binance names them")
     for symbol in symbols:
         order = feeds.of(symbol)
         for feed in order:
@@ -230,7 +239,11 @@ def open_feeds(
         SIMULATED: lambda names: SbiSimFeed(feeds.sbi, names),
     }
     markets = [made[feed](carried[feed]) for feed in MARKETS if feed in carried]
-    return [*markets, *_news(feeds, symbols, keys, tls=tls, hosts=hosts, budget=budget)]
+    opened = [*markets, *_news(feeds, symbols, keys, tls=tls, hosts=hosts, budget=budget)]
+    names = Counter(feed.name for feed in opened)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise SettingsError(f"two feeds are called {', '.join(twice)}")
+    return opened
 
 
 def _news(

@@ -34,7 +34,7 @@ from flows.feeds import LiveProfile, keys_from_environment, open_feeds, tls_of
 from flows.latency import Latency
 from flows.settings import Settings
 from models.calendars import exchange_hours
-from operators.errors import InputError
+from operators.errors import InputError, SettingsError
 from operators.messages import SECOND, Raw
 
 _ASKS = 5  # of the venue's time; the quickest answer is the closest
@@ -146,14 +146,18 @@ class _Prepared:
         settings, profile = request.settings, request.profile
         self.request = request
         self.folder = record or request.record
+        self.only_recorded = record is not None  # its journal is not kept
         self.tls = tls_of(request.ca)
-        self.feeds: list[Feed] = open_feeds(
-            profile,
-            settings.symbols,
-            keys_from_environment(),
-            self.tls,
-            simulated=settings.group.simulated,
-        )
+        try:
+            self.feeds: list[Feed] = open_feeds(
+                profile,
+                settings.symbols,
+                keys_from_environment(),
+                self.tls,
+                simulated=settings.group.simulated,
+            )
+        except ValueError as error:  # a feed refuses its settings, or a key its form
+            raise SettingsError(f"profile {settings.profile}: {error}") from error
         order = {symbol: profile.feeds.of(symbol) for symbol in settings.symbols}
         health = {feed.name: feed.health for feed in self.feeds}
         self.selector = Selector(order, health, profile.feeds.selector)
@@ -192,11 +196,16 @@ class _Prepared:
             resume=resume,
             recorder=recorder,
             every_second=report,
+            first=recorder.next_offset if recorder is not None and self.only_recorded else 0,
         )
         if request.metrics_port is not None:
             registry = CollectorRegistry()
             registry.register(FeedCollector(self.feeds, self.log.inbox, self.selector))
-            server, _ = start_http_server(request.metrics_port, addr="127.0.0.1", registry=registry)
+            port = request.metrics_port
+            try:
+                server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+            except OSError as error:
+                raise InputError(f"port {port} cannot be used: {error.strerror}") from error
             self._stack.callback(server.shutdown)
         return self.log, thread
 

@@ -87,9 +87,17 @@ class Quality:
         return ()
 
     def _late(self, tick: Tick) -> Tick:
-        """Return a late trade as one that repairs its bar, where its id says that it is new."""
-        if tick.backfilled or tick.trade_id is None or not self.limits.repairs_late:
+        """Return a late trade as one that repairs its bar, where its id says that it is new.
+
+        One of a venue that tells the day's volume is the latest price all the same, and counts
+        from when it was known.
+        """
+        limits, closed = self.limits, self.state.closed
+        if tick.backfilled or not limits.repairs_late:
             return tick
+        if tick.trade_id is None:
+            told = in_totals(tick) and tick.ts_init - tick.ts_event <= limits.stale_ns
+            return msgspec.structs.replace(tick, ts_event=closed) if told else tick
         return msgspec.structs.replace(tick, backfilled=True)
 
     def _accept_tick(self, tick: Tick) -> Gap | None:

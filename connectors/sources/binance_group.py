@@ -217,6 +217,11 @@ class Group:
             self.dialler.lost(self.dial, new)
             old.last_ns = max(old.last_ns, new.last_ns)
             return old  # which is watched again: if it is gone as well, that is a cut
+        if new.first_data is None and old.alive and old.messages > brought:
+            new.drop()  # open and dumb, while the market is not
+            self.lines.discard(new)
+            self.dial.due = monotonic() + self.dial.backoff.next()
+            return old
         self.line = new
         self.dial.failures = 0
         if old.alive and old.messages == brought and new.first_data is not None:

@@ -128,6 +128,8 @@ class Losses:
         loss.hole = msgspec.structs.replace(loss.hole, ts_to=ts_to, state=HoleState.ENDED)
         loss.ended = monotonic()
         loss.tail = tail and track.tape.newest != NEVER
+        if tail and track.tape.newest == NEVER and not loss.hopeless:
+            loss.hopeless = "no trade before it is known, from which to ask on"
         loss.fresh = False
         if tell:
             self.refresh(track)

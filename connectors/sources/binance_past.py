@@ -20,15 +20,19 @@ class Past:
         self.feed = feed
         self.settings = settings
         self.last_ns: int | None = None
+        self.ran_until = 0  # the log's last Clock
         self.holes: dict[tuple[str, int], Hole] = {}  # not resolved
 
     def remember(self, raw: Raw, tracks: dict[str, Track]) -> None:
         """Learn from one entry; those that mean nothing to us are passed over."""
         if raw.kind == "hole":
             self._hole(raw, tracks)
-            return
-        if raw.kind not in {"binance", "binance_rest"}:
-            return
+        elif raw.kind == "clock":
+            self.ran_until = raw.ts_init
+        elif raw.kind in {"binance", "binance_rest"}:
+            self._trades(raw, tracks)
+
+    def _trades(self, raw: Raw, tracks: dict[str, Track]) -> None:
         self.last_ns = raw.ts_init
         if raw.kind == "binance":
             found = peek(raw.payload)
@@ -76,8 +80,11 @@ class Past:
         """
         since = self.last_ns
         if since is None:
-            return False
-        down = (losses.inbox.clock() - since) / SECOND
+            if not self.holes:
+                return False
+            since = min(hole.ts_from for hole in self.holes.values())
+        # The venue may have been silent for long before we stopped.
+        down = (losses.inbox.clock() - max(since, self.ran_until)) / SECOND
         most = self.settings.max_down_seconds
         hopeless = ""
         if down > most:

@@ -4,12 +4,14 @@ import asyncio
 import threading
 
 import msgspec
+import pytest
 
 from connectors.feeds import FeedHealth, Inbox, InboxSettings
-from connectors.journal import read_journal
+from connectors.journal import read_journal, segments
 from connectors.live import LiveSettings, LiveSource, open_live_log
 from connectors.selector import Selector, SelectorSettings
 from connectors.sequencer import SequencerSettings
+from operators.errors import InputError
 from operators.messages import SECOND, Clock
 
 START = 1_723_161_254 * SECOND
@@ -180,3 +182,78 @@ def test_clock_of_the_run_is_told_the_last_clock_of_the_journal(tmp_path):
     again.close()
 
     assert told == [clocks[-1]] == [START + 3 * SECOND]
+
+
+def test_long_rest_of_the_journal_is_handed_on_whole(tmp_path):
+    first, _ = run([Scripted("binance", [b"%d" % n for n in range(5000)])], tmp_path, Wall())
+    again, _ = run([Scripted("binance", [])], tmp_path, Wall())
+
+    assert again == first  # more than one batch of it
+
+
+def tell_clock(folder, wall):
+    log, _ = opened([], folder, wall)
+    wall.now += SECOND
+    assert [raw.kind for raw in log.take()] == ["clock"]
+    log.close()
+
+
+def test_feed_learns_what_came_before_several_starts(tmp_path):
+    wall = Wall()
+    run([Scripted("binance", [b"1"])], tmp_path, wall)
+    tell_clock(tmp_path, wall)
+    for _ in range(3):  # a loop of crashes leaves segments that hold next to nothing
+        wall.now += SECOND
+        run([Scripted("other", [b"x"])], tmp_path, wall)
+    feed = Scripted("binance", [])
+    run([feed], tmp_path, wall)
+
+    assert b"1" in feed.remembered
+    assert b"ts_event" in feed.remembered[-1]  # the last Clock: until then we ran
+
+
+def test_log_that_ends_in_the_future_is_refused(tmp_path):
+    wall = Wall()
+    log, _ = opened([], tmp_path, wall)
+    wall.now += 3600 * SECOND
+    log.take()
+    log.close()
+    wall.now -= 3600 * SECOND
+
+    with pytest.raises(InputError, match=r"ends 3\d{3} s ahead of the clock"):
+        opened([], tmp_path, wall)
+
+
+def test_journal_is_kept_as_long_as_the_flow_or_its_bounds_need_it(tmp_path):
+    wall = Wall()
+    log, _ = opened([], tmp_path, wall, segment_bytes=2000, keep_bytes=5000)
+    for n in range(100):
+        log.inbox.put("binance", "binance", b"%0100d" % n)
+        log.take()
+    before = len(segments(tmp_path))
+    log.settled(0)
+    assert len(segments(tmp_path)) == before > 5
+    log.settled(50)
+    kept = [raw.offset for raw in read_journal(tmp_path)]
+    assert kept[-1] == 99
+    assert 0 < kept[0] <= 50
+    log.settled(100)
+    assert sum(path.stat().st_size for path in segments(tmp_path)) <= 5000 + 2000
+    log.close()
+
+
+def test_clocks_of_the_time_we_were_down_say_cut(tmp_path):
+    wall = Wall()
+    tell_clock(tmp_path, wall)
+    wall.now += 5 * SECOND
+    log, _ = opened([Scripted("binance", [])], tmp_path, wall)
+    again = [msgspec.json.decode(r.payload, type=Clock) for r in log.take() if r.kind == "clock"]
+    wall.now += SECOND
+    log.inbox.put("binance", "binance", b"2", symbol="BTCUSDT")
+    log.take()
+    wall.now += SECOND
+    later = [msgspec.json.decode(r.payload, type=Clock) for r in log.take() if r.kind == "clock"]
+    log.close()
+
+    assert {clock.feeds for clock in again} == {(("binance", "cut"),)}
+    assert later[-1].feeds == (("binance", "up"),)

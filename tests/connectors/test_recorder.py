@@ -8,7 +8,7 @@ import pytest
 from connectors.journal import Journal, read_journal
 from connectors.recorder import SUMS, Recorder, RecorderSettings, decode, encode
 from connectors.sources.inputs import ReplayInputs, iterate, symbols_in
-from operators.errors import InputError
+from operators.errors import InputError, StoreError
 from operators.messages import SECOND, Raw, Reason
 
 START = 1_723_161_254 * SECOND
@@ -102,7 +102,7 @@ def test_crash_costs_no_entry_and_doubles_none(tmp_path, written):
     crashed.write(raws[:written])  # and is never closed
 
     again = Recorder(folder, RecorderSettings(max_entries=30), symbols=("BTCUSDT",))
-    again.resume(tmp_path / "journal")
+    again.resume(tmp_path / "journal", journal.next_offset)
     again.write(raws[90:])  # what the flow sees again is passed over
     again.close()
 
@@ -142,3 +142,37 @@ def test_format_of_another_version_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="format 2; this version reads format 1"):
         list(iterate(ReplayInputs([path])))
+
+
+def test_recording_of_another_run_is_not_gone_on_with(tmp_path):
+    record(tmp_path / "recording", log(50))
+    Journal(tmp_path / "journal").close()
+    other = Recorder(tmp_path / "recording", RecorderSettings())
+
+    with pytest.raises(StoreError, match="holds the recording of another run"):
+        other.resume(tmp_path / "journal", 0)
+
+
+def test_file_that_could_not_be_written_is_no_part_of_the_recording(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path, RecorderSettings(max_entries=10))
+    recorder.write(log(15))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recorder._file, "write", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        recorder.write(log(16)[15:])
+    recorder.close()
+
+    assert [path.name for path in tmp_path.glob("*.gz")] == ["000000000000.ndjson.gz"]
+    assert Recorder(tmp_path, RecorderSettings()).next_offset == 10
+
+
+def test_damaged_recording_is_said_in_a_sentence(tmp_path):
+    record(tmp_path, log(30))
+    [file] = tmp_path.glob("*.gz")
+    file.write_bytes(file.read_bytes()[:-20])
+
+    with pytest.raises(StoreError, match="is damaged"):
+        Recorder(tmp_path, RecorderSettings())

@@ -166,3 +166,22 @@ def test_symbols_with_one_feed_and_news_pass_as_they_are():
 
     assert desk.at(1, "binance", symbol="ETHUSDT") == [("binance", "binance")]
     assert desk.at(1, "rss", kind="headline", symbol=None) == [("rss", "headline")]
+
+
+def test_clock_that_is_set_back_does_not_keep_a_silent_feed():
+    desk = Desk()
+    desk.both(1000, 1005, "binance", "yahoo")
+    desk.both(0, 30, "yahoo")
+
+    assert [switch[:3] for switch in desk.switches()] == [("binance", "yahoo", "silent")]
+
+
+def test_each_of_several_holes_is_told_to_its_end():
+    desk = Desk()
+    desk.both(0, 5, "binance", "yahoo")
+    desk.hole(5, "binance", HoleState.ENDED, 3, 4)
+    desk.hole(6, "binance", HoleState.ENDED, 5, 6)
+    desk.hole(7, "binance", HoleState.FILLED, 3, 4)
+    desk.hole(8, "binance", HoleState.FILLED, 5, 6)
+
+    assert [state for _, state, _ in desk.holes()] == ["ended", "ended", "filled", "filled"]

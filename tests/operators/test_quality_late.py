@@ -91,3 +91,29 @@ def test_trade_without_an_id_cannot_be_told_from_a_copy_and_stays_late():
     [refused] = path.push(tick(ts_event=19 * SECOND // 10, ts_init=24 * SECOND // 10))
 
     assert refused.reason is Reason.LATE
+
+
+def test_late_total_of_the_day_counts_from_when_it_was_known():
+    path = Path()
+    at = int(3.4 * SECOND)
+    path.push(
+        tick(venue="yahoo", size=0.0, day_volume=10.0, ts_event=SECOND, ts_init=SECOND), clock(3)
+    )
+    late = tick(
+        venue="yahoo", size=0.0, day_volume=14.0, price=101.0, ts_event=2 * SECOND, ts_init=at
+    )
+    assert path.push(late) == []
+    [bar] = [b for b in path.push(clock(4)) if isinstance(b, Bar)]
+
+    assert (bar.trades, bar.volume, bar.close) == (1, 4.0, 101.0)
+
+
+def test_total_of_the_day_that_is_stale_stays_so():
+    path = Path()
+    path.push(tick(venue="yahoo", size=0.0, day_volume=10.0, ts_event=SECOND, ts_init=SECOND))
+    path.push(clock(30))
+    [refused] = path.push(
+        tick(venue="yahoo", size=0.0, day_volume=11.0, ts_event=2 * SECOND, ts_init=30 * SECOND)
+    )
+
+    assert refused.reason is Reason.STALE
