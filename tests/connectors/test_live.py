@@ -192,7 +192,7 @@ def test_long_rest_of_the_journal_is_handed_on_whole(tmp_path):
 
 
 def tell_clock(folder, wall):
-    log, _ = opened([], folder, wall)
+    log, _ = opened([], folder, wall, resume=1000)
     wall.now += SECOND
     assert [raw.kind for raw in log.take()] == ["clock"]
     log.close()
@@ -246,7 +246,7 @@ def test_clocks_of_the_time_we_were_down_say_cut(tmp_path):
     wall = Wall()
     tell_clock(tmp_path, wall)
     wall.now += 5 * SECOND
-    log, _ = opened([Scripted("binance", [])], tmp_path, wall)
+    log, _ = opened([Scripted("binance", [])], tmp_path, wall, resume=1000)
     again = [msgspec.json.decode(r.payload, type=Clock) for r in log.take() if r.kind == "clock"]
     wall.now += SECOND
     log.inbox.put("binance", "binance", b"2", symbol="BTCUSDT")
