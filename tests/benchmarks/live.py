@@ -19,7 +19,7 @@ from flows.summary import summarise
 from tests.drill import account, engine, health, until, venue
 
 SYMBOLS = 50
-RATES = (1_000, 1_500, 2_000, 3_000, 4_000, 6_000, 8_000)  # trades/s; quotes come on top
+RATES = (2_000, 4_000, 6_000, 8_000, 12_000)  # trades/s; quotes come on top
 WARM = 10.0  # seconds that do not count
 
 
@@ -102,7 +102,9 @@ def serving(rate):
 
 class _Serving:
     def __init__(self, rate):
-        self.inner = venue("--symbols", SYMBOLS, "--clock", "live", "--rate", rate)
+        self.inner = venue(
+            "--symbols", SYMBOLS, "--clock", "live", "--rate", rate, "--copy-delay-ms", 20
+        )
 
     def __enter__(self):
         place = self.inner.__enter__()
