@@ -243,10 +243,14 @@ class _Partition(StatefulSourcePartition[Raw, int]):
         self.stop = source.stop
         self.log, self.thread = source.open_log(resume)
         self.next_offset = self.snapshots = resume
-        self.thread.start()
+        self.started = False
 
     def next_batch(self) -> list[Raw]:
         stopping = self.stop.is_set()
+        if not self.started:
+            # Only now is the whole flow built: what came before would wait for it.
+            self.thread.start()
+            self.started = True
         if stopping:
             self.thread.stop()
         batch = self.log.take()

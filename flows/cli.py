@@ -88,7 +88,7 @@ app = typer.Typer(
     help="Real-time AI trading engine: ticks in, risk-checked and explained signals out.",
 )
 
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="A file made by replay or demo.")]
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="A file made by run, replay or demo.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No live view.")]
 

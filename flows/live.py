@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from threading import Event, Timer
 from typing import Self
@@ -38,6 +39,7 @@ from operators.errors import InputError, SettingsError
 from operators.messages import SECOND, Raw
 
 _ASKS = 5  # of the venue's time; the quickest answer is the closest
+_REPORT_EVERY = 5  # seconds; each time the store is locked for a moment
 _NAP = 0.005  # seconds between two looks at an empty inbox while recording
 _EARLY = 10 * SECOND  # before a session's open
 
@@ -92,7 +94,11 @@ def run_live(
             shutil.rmtree(journal_folder(store), ignore_errors=True)
         prepared.stop_after(stop)
 
+        seconds = count()
+
         async def report() -> None:
+            if next(seconds) % _REPORT_EVERY:
+                return
             health = [feed.health for feed in prepared.feeds]
             await asyncio.to_thread(write_feed_health, store, health, at=prepared.now())
 

@@ -79,10 +79,10 @@ def run(feeds, folder, wall, resume=0):
     stop = threading.Event()
     source = LiveSource(lambda at: opened(feeds, folder, wall, at), stop)
     part = source.build_part("log", "0", resume)
+    handed = part.next_batch()  # which starts the feeds
     for feed in feeds:
         assert feed.delivered.wait(20)
     stop.set()
-    handed = []
     while (batch := next_batch(part)) is not None:
         handed += batch
     state = part.snapshot()
