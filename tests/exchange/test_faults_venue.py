@@ -128,7 +128,7 @@ def test_nothing_trades_in_a_quiet_market_and_no_id_is_lost():
         )
         assert [row for row in truth["ETHUSDT"] if begun < row[1] < begun + 4_000]
 
-    scenario(run, hold=True, speed=20.0)
+    scenario(run, hold=True, speed=4.0)
 
 
 def trusting(client):
