@@ -61,28 +61,3 @@ class FeedCollector(Collector):
             "Messages of feeds that stood by.",
             value=self.selector.standby,
         )
-
-
-def health_report(feeds: Sequence[Feed], inbox: Inbox, selector: Selector) -> dict[str, Any]:
-    """Return how every feed does, JSON-ready: state, counters, gauges, and what waits."""
-    return {
-        "feeds": {
-            feed.name: {
-                "state": feed.health.state,
-                "note": feed.health.note,
-                "symbols": len(feed.symbols),
-                "counts": dict(sorted(feed.health.counts.items())),
-                "gauges": {
-                    name: round(value, 6) for name, value in sorted(feed.health.gauges.items())
-                },
-            }
-            for feed in feeds
-        },
-        "inbox": {
-            "messages": len(inbox),
-            "bytes": inbox.waiting_bytes,
-            "shed": {f"{feed}/{kind}": n for (feed, kind), n in sorted(inbox.shed.items())},
-        },
-        "switches": selector.switches,
-        "standby_messages": selector.standby,
-    }

@@ -129,7 +129,7 @@ class Recorder:
         """Add the checksums that are missing; a crash may have come before them."""
         known = read_sums(self.folder)
         sums = {
-            path.name: known.get(path.name) or hashlib.sha256(path.read_bytes()).hexdigest()
+            path.name: known.get(path.name) or sha256_of(path)
             for path in sorted(self.folder.glob(f"*{SUFFIX}"))
         }
         if sums != known:
@@ -138,6 +138,12 @@ class Recorder:
                 "".join(f"{hashed}  {name}\n" for name, hashed in sums.items()), "utf-8"
             )
             part.rename(self.folder / SUMS)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_sums(folder: Path) -> dict[str, str]:

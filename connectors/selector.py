@@ -72,11 +72,6 @@ class Selector:
         }
         self._began: int | None = None
 
-    def active(self, symbol: str) -> str | None:
-        """Return the feed a symbol uses now; None where there is no choice."""
-        found = self.symbols.get(symbol)
-        return None if found is None else found.active
-
     def begin(self, now: int) -> Iterator[Received]:
         """Yield a switch to the first feed of each symbol: nothing older is of account."""
         for name, symbol in self.symbols.items():

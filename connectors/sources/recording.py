@@ -6,13 +6,12 @@ The file is streamed in bounded pieces, whatever it holds. What cannot be used b
 rejected entry and leaves no trace in the others.
 """
 
-import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from connectors.recorder import SUFFIX, SUMS, decode, head_of, read_sums
+from connectors.recorder import SUFFIX, SUMS, decode, head_of, read_sums, sha256_of
 from connectors.sources.entries import Entry, Progress, rejected
 from operators.checks import EARLIEST, LATEST, UNDECODABLE
 from operators.errors import InputError
@@ -103,17 +102,12 @@ def _read_folder(path: Path, progress: Progress | None) -> Iterator[Entry]:
     key = 0
     for file in recording_files(path):
         expected = sums.get(file.name)
-        if expected is not None and _sha256(file) != expected:
+        if expected is not None and sha256_of(file) != expected:
             text = f"{file.name}: the content is not what {SUMS} says"
             yield rejected(key, str(path), text.encode(), Reason.UNREADABLE)
         for entry in read_recording(file, progress):
             key = max(key, entry[0])
             yield (key, *entry[1:])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_own(name: str, lines: Iterable[bytes | str]) -> Iterator[Entry]:
