@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from operators.messages import BarQuality, Decision, Fused, Leg, Outcome, Signal, Tally
@@ -23,11 +24,19 @@ class Waiting(NamedTuple):
     values: tuple[float | None, float | None, float | None]  # forecast, policy, sentiment
 
 
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(dict[str, Waiting]).decode
+
+
 @dataclass(slots=True)
 class OutcomesState:
-    """Signals that wait, by the bar close they wait for and symbol; and the live record."""
+    """Signals that wait, by the bar close they wait for; and the live record.
 
-    waiting: dict[int, dict[str, Waiting]] = field(default_factory=dict)
+    Those of one close are packed, {symbol: Waiting}: they rest for a whole horizon, and every
+    snapshot would take all of them apart.
+    """
+
+    waiting: dict[int, bytes] = field(default_factory=dict)
     judged: int = 0  # outcomes where both score and return had a sign
     hits: int = 0
     predicted: list[int] = field(default_factory=lambda: [0] * BINS)  # forecasts by p_up
@@ -73,8 +82,9 @@ class Outcomes:
     def _settle(self, fused: Fused, dropped: set[str]) -> Iterable[Outcome]:
         cross, waiting = fused.cross, self.state.waiting
         for due in [due for due in waiting if due < cross.ts_close]:
-            self._drop("no_bar", len(waiting.pop(due)), dropped)
-        due_now = waiting.pop(cross.ts_close, {})
+            self._drop("no_bar", len(_unpack(waiting.pop(due))), dropped)
+        packed = waiting.pop(cross.ts_close, None)
+        due_now = {} if packed is None else _unpack(packed)
         for bar in cross.bars:
             if bar is None or bar.symbol not in due_now:
                 continue
@@ -125,7 +135,7 @@ class Outcomes:
             None,
         )
         signals: dict[str, Signal] = {signal.symbol: signal for signal in decision.signals}
-        remembered = self.state.waiting.setdefault(due, {})
+        remembered: dict[str, Waiting] = {}
         for row, bar in enumerate(cross.bars):
             if bar is None or bar.symbol not in signals:
                 continue
@@ -146,8 +156,8 @@ class Outcomes:
                 p_up=chance,
                 values=(forecast, policy, sentiment),
             )
-        if not remembered:
-            del self.state.waiting[due]
+        if remembered:
+            self.state.waiting[due] = _pack(remembered)
 
     def _drop(self, name: str, count: int, dropped: set[str]) -> None:
         if count:
