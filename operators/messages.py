@@ -152,6 +152,7 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shard: int = 0
     feeds: tuple[tuple[str, str], ...] = ()  # (feed, "up" | "quiet" | "cut")
     symbol: str = ""  # whose path this copy rides, once it is fanned out
+    offset: int = 0  # in the shard's log on Kafka: where a shard that moves goes on from
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -339,6 +340,7 @@ class Fused(msgspec.Struct, frozen=True, kw_only=True):
     score: Floats  # (symbols,) in [-1, 1]
     confidence: Floats  # (symbols,) in [0, 1]
     disagreement: Floats  # (symbols,) in [0, 1]
+    offset: int = 0  # where shards hand it to the portfolio by Kafka: its place there
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
@@ -415,6 +417,33 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     ts_close: int
     stage: str
     state: bytes
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The state of one stage and key, cut out of the stream behind one bar close."""
+
+    stage: str
+    key: str
+    ts_close: int
+    state: bytes
+    # By partition of the input, where it tells: the last entry that is in the state.
+    offsets: dict[str, int] = {}
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """All parts of a shard at `ts_close` stand before this: it can go on from there."""
+
+    key: str  # the shard, or "portfolio"
+    ts_close: int
+    parts: int  # how many there are
+    offsets: dict[str, int]  # by partition of the input: the last entry that is in the parts
+
+
+class Barrier(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The shards that a portfolio decision waits for no longer, written before it acts."""
+
+    ts_close: int
+    shards: tuple[int, ...]  # those that were there
 
 
 Market: TypeAlias = Tick | Quote | Bar
