@@ -27,7 +27,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.full: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e '.[exchange,stores,train,dev]'
+	$(BIN)/python -m pip install -q -e '.[exchange,train,dev]'
 	@touch $@ .venv/.core .venv/.exchange
 
 .venv/.exchange: pyproject.toml | $(BIN)/python

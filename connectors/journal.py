@@ -1,121 +1,45 @@
 """The journal: a shard's log on disk, in the order the flow saw it.
 
-A journal is a folder of segments named `<first offset>-<epoch>.journal`. A segment is the
-magic and then records: length and CRC-32 (4 bytes each, big-endian), then MessagePack of
-[offset, path, kind, ts_init, payload, reason].
+A journal is a folder of segments; `journal_segments.py` says what stands in one.
 """
 
 import fcntl
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple, Self
+from typing import Self
 
 import msgspec
 
+from connectors.journal_segments import (
+    MAGIC,
+    SUFFIX,
+    Damage,
+    first_offset,
+    read_journal,
+    read_segment,
+    record_of,
+    segments,
+)
 from operators.errors import EngineError, InputError
-from operators.messages import Raw, Reason
+from operators.messages import Raw
 
-MAGIC = b"NGJRNL1\n"
-SUFFIX = ".journal"
-_HEAD = struct.Struct(">II")
-_MAX_RECORD = 1 << 26
+__all__ = [
+    "MAGIC",
+    "SUFFIX",
+    "Damage",
+    "Journal",
+    "JournalError",
+    "clock_time",
+    "first_offset",
+    "read_journal",
+    "segments",
+]
 
 
 class JournalError(EngineError):
     """A journal that cannot be written, or that another writer has taken over."""
-
-
-class Damage(NamedTuple):
-    """Where a segment breaks off; what follows in it is not read."""
-
-    segment: Path
-    position: int
-    why: str
-
-
-class _Record(msgspec.Struct, array_like=True, gc=False):
-    offset: int
-    path: str
-    kind: str
-    ts_init: int
-    payload: bytes
-    reason: Reason | None = None
-
-
-_decode = msgspec.msgpack.Decoder(_Record).decode
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def segments(path: Path) -> list[Path]:
-    """Return the segments of a journal folder in order, or the one that `path` is."""
-    return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
-
-
-def read_journal(
-    path: Path, progress: Callable[[int], None] | None = None, *, start: int = 0
-) -> Iterator[Raw | Damage]:
-    """Yield the entries of a journal folder or segment in order of offset, from `start` on.
-
-    A segment whose end is torn or corrupt gives what precedes, and a `Damage`. An entry whose
-    offset is not above the last is left out. `progress` is called with bytes read.
-    """
-    last = start - 1
-    found = segments(path)
-    # What a segment holds ends before the next one begins, as their names say.
-    ends = [first_offset(segment) for segment in found[1:]]
-    skipped = sum(end is not None and end <= start for end in ends) if start else 0
-    for segment in found[skipped:]:
-        for item in _read_segment(segment, progress):
-            if isinstance(item, Raw):
-                if item.offset <= last:
-                    continue
-                last = item.offset
-            yield item
-
-
-def first_offset(segment: Path) -> int | None:
-    """Return the first offset of a segment by its name, None for a file of another name."""
-    text = segment.name.partition("-")[0]
-    return int(text) if text.isdecimal() else None
-
-
-def _read_segment(segment: Path, progress: Callable[[int], None] | None) -> Iterator[Raw | Damage]:
-    position = len(MAGIC)
-    with segment.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            yield Damage(segment, 0, "no journal segment, or torn at its beginning")
-            return
-        while head := file.read(_HEAD.size):
-            body = b""
-            if len(head) == _HEAD.size:
-                length, checksum = _HEAD.unpack(head)
-                body = file.read(min(length, _MAX_RECORD))
-            if len(head) < _HEAD.size or len(body) < length:
-                yield Damage(segment, position, "torn record")
-                return
-            try:
-                if zlib.crc32(body) != checksum:
-                    raise ValueError("checksum differs")  # noqa: TRY301
-                record = _decode(body)
-            except (ValueError, msgspec.DecodeError) as error:
-                yield Damage(segment, position, f"corrupt record: {error}")
-                return
-            position += len(head) + len(body)
-            if progress is not None:
-                progress(len(head) + len(body))
-            yield Raw(
-                offset=record.offset,
-                path=record.path,
-                kind=record.kind,
-                ts_init=record.ts_init,
-                payload=record.payload,
-                reason=record.reason,
-            )
 
 
 class Journal:
@@ -133,15 +57,18 @@ class Journal:
         fsync_seconds: float = 1.0,
         segment_bytes: int = 64 << 20,
         first: int = 0,
+        clocks: bool = True,
     ) -> None:
         """Open the journal in `folder`, made if need be, to go on after its last entry.
 
-        An empty one begins at the offset `first`.
+        The next offset is at least `first`. Without `clocks` none is looked for: a journal that
+        holds none is then not read whole.
         """
         self.folder = folder
         self.fsync_seconds = fsync_seconds
         self.segment_bytes = segment_bytes
         self.next_offset = first
+        self.last: Raw | None = None  # its last entry when it was opened
         self.last_clock: int | None = None  # the time of the last Clock it holds
         self.damage: list[Damage] = []
         self._pending: list[bytes] = []
@@ -159,7 +86,8 @@ class Journal:
             self.epoch = self._newest_epoch() + 1
             os.pwrite(self._lock, b"%020d" % self.epoch, 0)
             os.fsync(self._lock)
-            self._find_end()
+            self._find_end(clocks=clocks)
+            self.size = sum(path.stat().st_size for path in segments(folder))  # with what waits
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
@@ -167,8 +95,9 @@ class Journal:
         """Add an entry at the next offset; it is on disk once `flush` has returned."""
         raw = Raw(offset=self.next_offset, path=path, kind=kind, ts_init=ts_init, payload=payload)
         self.next_offset += 1
-        body = _encode(_Record(raw.offset, path, kind, ts_init, payload))
-        self._pending.append(_HEAD.pack(len(body), zlib.crc32(body)) + body)
+        record = record_of(raw)
+        self._pending.append(record)
+        self.size += len(record)
         return raw
 
     def flush(self) -> None:
@@ -195,11 +124,13 @@ class Journal:
         try:
             self.flush()
         finally:
-            if self._file is not None:
-                os.fsync(self._file)
-                os.close(self._file)
-                self._file = None
-            os.close(self._lock)
+            try:
+                self.sync()
+            finally:
+                if self._file is not None:
+                    os.close(self._file)
+                    self._file = None
+                os.close(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -215,8 +146,10 @@ class Journal:
             if monotonic() - self._synced >= self.fsync_seconds:
                 self.sync()
         except OSError as error:
-            message = f"The journal {self.folder} cannot be written: {error.strerror}."
-            raise JournalError(message) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> JournalError:
+        return JournalError(f"The journal {self.folder} cannot be written: {error.strerror}.")
 
     def _write_all(self, block: bytes) -> None:
         assert self._file is not None
@@ -230,20 +163,22 @@ class Journal:
         self._size += len(block)
 
     def sync(self) -> None:
-        """Make what was written survive a power cut."""
-        if self._file is not None:
+        """Make what was written survive a power cut. Raises JournalError."""
+        if self._file is None:
+            return
+        try:
             os.fsync(self._file)
-            self._synced = monotonic()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._synced = monotonic()
 
     def prune(self, offset: int, keep_bytes: int) -> None:
         """Delete the oldest segments that lie before `offset`, until `keep_bytes` are left."""
-        found = segments(self.folder)
-        size = sum(path.stat().st_size for path in found)
-        for segment, following in pairwise(found):
+        for segment, following in pairwise(segments(self.folder)):
             end = first_offset(following)
-            if size <= keep_bytes or end is None or end > offset:
+            if self.size <= keep_bytes or end is None or end > offset:
                 return
-            size -= segment.stat().st_size
+            self.size -= segment.stat().st_size
             segment.unlink()
 
     def _rotate(self) -> None:
@@ -256,7 +191,15 @@ class Journal:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._file = os.open(self.folder / name, flags, 0o644)
         self._size = 0
-        self._write_all(MAGIC)
+        try:
+            self._write_all(MAGIC)
+            _sync_folder(self.folder)  # or a power cut could take the whole file
+        except OSError:
+            os.close(self._file)
+            self._file = None
+            (self.folder / name).unlink()  # the next try makes it again
+            raise
+        self.size += len(MAGIC)
 
     def _newest_epoch(self) -> int:
         text = os.pread(self._lock, 20, 0)
@@ -265,18 +208,28 @@ class Journal:
             raise JournalError(message)
         return int(text or 0)
 
-    def _find_end(self) -> None:
-        """Find the last offset and Clock, looking back no further than need be."""
+    def _find_end(self, *, clocks: bool) -> None:
+        """Find the last entry and Clock, looking back no further than need be."""
         for segment in reversed(segments(self.folder)):
-            for item in _read_segment(segment, None):
+            for item in read_segment(segment):
                 if isinstance(item, Damage):
                     self.damage.append(item)
                     continue
-                self.next_offset = max(self.next_offset, item.offset + 1)
+                if self.last is None or item.offset > self.last.offset:
+                    self.last = item
+                    self.next_offset = max(self.next_offset, item.offset + 1)
                 if item.kind == "clock":
                     self.last_clock = max(self.last_clock or 0, clock_time(item.payload))
-            if self.next_offset and self.last_clock is not None:
+            if self.last is not None and (self.last_clock is not None or not clocks):
                 return
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 class _Time(msgspec.Struct, gc=False):

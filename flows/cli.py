@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flows.cli_scale import ServicesFile
+from flows.cli_scale import app as scale_app
 from operators.errors import EngineError
 
 # Errors that are sentences for people, by the module that defines them. A module that was
@@ -88,6 +90,8 @@ app = typer.Typer(
     help="Real-time AI trading engine: ticks in, risk-checked and explained signals out.",
 )
 
+app.add_typer(scale_app)  # its commands are commands of ours
+
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="A file made by run, replay or demo.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No live view.")]
@@ -154,6 +158,7 @@ def replay(
         Path | None, typer.Option(help="Write rejected input to this file, too.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace whatever run the store holds.")] = False,
+    services: ServicesFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -170,6 +175,7 @@ def replay(
         workers=workers,
         dead_letters=dead_letters,
         overwrite=overwrite,
+        services=services,
     )
     run_replay_command(request, quiet=quiet, as_json=as_json)
 
@@ -193,7 +199,13 @@ Universe = Annotated[
 
 @app.command()
 def run(
-    profile: LiveProfile,
+    profile: Annotated[
+        str | None, typer.Option(help="binance, yahoo, tokyo, multi, or a .toml file.")
+    ] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="Only these shards of a log in Kafka.", metavar="0-3,6")
+    ] = None,
+    services: ServicesFile = None,
     store: Annotated[
         Path, typer.Option(help="Where to keep the run; resumed if it stopped.")
     ] = Path("runs/live.sqlite"),
@@ -210,7 +222,18 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run the engine on live feeds until stopped; a stopped run goes on where it was."""
+    """Run the engine on live feeds until stopped; a stopped run goes on where it was.
+
+    With --shards it reads a log in Kafka, that ingest writes, up to fused scores.
+    """
+    if shards is not None:
+        from flows.scale import run_shards
+        from flows.services import load_services
+
+        run_shards(load_services(services), shards)
+        return
+    if profile is None:
+        raise typer.BadParameter("name a live profile by --profile, or shards by --shards")
     from flows.commands_live import request_for, run_command
 
     request = request_for(
@@ -223,7 +246,14 @@ def run(
         speed=speed,
         metrics_port=metrics_port,
     )
-    run_command(request, store, overwrite=overwrite, quiet=quiet, as_json=as_json)
+    run_command(
+        request,
+        store,
+        overwrite=overwrite,
+        quiet=quiet,
+        as_json=as_json,
+        services=services,
+    )
 
 
 @app.command()

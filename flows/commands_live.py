@@ -12,6 +12,7 @@ from flows.board import Board
 from flows.feeds import at_exchange, live_profile
 from flows.live import Request, record, run_live
 from flows.reports import print_summary
+from flows.services_file import services_at
 from flows.settings import for_own_log, live_tables, load_profile
 from flows.summary import summarise
 from flows.terminal import View
@@ -49,14 +50,26 @@ def request_for(
 
 
 def run_command(
-    request: Request, store: Path, *, overwrite: bool, quiet: bool, as_json: bool
+    request: Request,
+    store: Path,
+    *,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+    services: Path | None = None,
 ) -> None:
     """Run live, and print the summary when it is stopped."""
     console = Console(stderr=as_json)
     board = Board()
     title = f"nextgen run, {request.settings.profile}"
     with nullcontext() if quiet else View(board, console, title):
-        run_live(request, store, board=None if quiet else board, overwrite=overwrite)
+        run_live(
+            request,
+            store,
+            board=None if quiet else board,
+            overwrite=overwrite,
+            services=services_at(services),
+        )
     with closing(open_store(store, readonly=True)) as rows:
         summary = summarise(rows)
     if as_json:

@@ -14,6 +14,7 @@ from connectors.sinks.store import open_store
 from flows.board import Board
 from flows.engine import run_replay
 from flows.reports import print_summary
+from flows.services_file import services_at
 from flows.settings import Settings, demo_inputs, load_profile
 from flows.summary import summarise
 from flows.terminal import View
@@ -38,6 +39,7 @@ class Request:
     dead_letters: Path | None = None
     overwrite: bool = False
     fast_until: int | None = None  # receive time up to which no time is kept
+    services: Path | None = None  # a file that says where further stores are
 
 
 def run_replay_command(request: Request, *, quiet: bool, as_json: bool) -> None:
@@ -83,6 +85,7 @@ def _run(request: Request, settings: Settings, title: str, *, quiet: bool, as_js
             fast_until=request.fast_until,
             dead_letters=request.dead_letters,
             overwrite=request.overwrite,
+            services=services_at(request.services),
         )
     with closing(open_store(request.store, readonly=True)) as store:
         summary = summarise(store)

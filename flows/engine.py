@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from bytewax.inputs import Source
@@ -41,6 +41,9 @@ from operators.errors import InputError
 from operators.messages import Raw, Tick
 from operators.normalise import normalise, receive_offset
 
+if TYPE_CHECKING:
+    from flows.services import Services
+
 # State is snapshot, and output made durable, once in this time: what a crash repeats.
 EPOCH = timedelta(seconds=2)
 # Live, a snapshot makes 50 symbols wait for some 30 ms; so rarely, fewer than one tick in a
@@ -65,6 +68,7 @@ class Run:
     overwrite: bool = False
     latency: Latency | None = None
     live: bool = False  # its input has no end: old rows are pruned
+    services: "Services | None" = None  # stores besides SQLite
 
 
 def run_replay(
@@ -79,6 +83,7 @@ def run_replay(
     fast_until: int | None = None,
     dead_letters: Path | None = None,
     overwrite: bool = False,
+    services: "Services | None" = None,
 ) -> bool:
     """Replay `paths` into `store`; return whether the inputs were used up.
 
@@ -101,7 +106,17 @@ def run_replay(
         )
 
     return run_flow(
-        Run(settings, store, described, workers, board, dead_letters, overwrite), source
+        Run(
+            settings,
+            store,
+            described,
+            workers,
+            board,
+            dead_letters,
+            overwrite,
+            services=services,
+        ),
+        source,
     )
 
 
@@ -126,7 +141,20 @@ def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool
         stop = Event()
         install_stop_signals(stop)
         source = make_source(stop, how)
-        sinks = sinks_for(store, live=run.live, simulated=settings.group.simulated)
+        simulated = settings.group.simulated
+        sinks = sinks_for(store, live=run.live, simulated=simulated)
+        if run.services is not None and run.services.stores:
+            # Half a second of imports, and only then.
+            from flows.delivery import delivering  # noqa: PLC0415
+
+            sinks.append(
+                (
+                    "outbox",
+                    stack.enter_context(
+                        delivering(run.services, store, settings.profile, simulated=simulated)
+                    ),
+                )
+            )
         if run.board is not None:
             sinks.append(("view", ViewSink(run.board)))
         if run.dead_letters is not None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from threading import Event, Timer
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import httpx2
 import structlog
@@ -37,6 +37,9 @@ from flows.settings import Settings
 from models.calendars import exchange_hours
 from operators.errors import InputError, SettingsError
 from operators.messages import SECOND, Raw
+
+if TYPE_CHECKING:
+    from flows.services import Services
 
 _ASKS = 5  # of the venue's time; the quickest answer is the closest
 _REPORT_EVERY = 5  # seconds; each time the store is locked for a moment
@@ -65,7 +68,12 @@ def journal_folder(store: Path) -> Path:
 
 
 def run_live(
-    request: Request, store: Path, *, board: Board | None = None, overwrite: bool = False
+    request: Request,
+    store: Path,
+    *,
+    board: Board | None = None,
+    overwrite: bool = False,
+    services: "Services | None" = None,
 ) -> None:
     """Run the engine on live feeds until SIGTERM, SIGINT or `seconds` have passed.
 
@@ -76,7 +84,7 @@ def run_live(
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
     """
     settings = request.settings
-    prepared = _Prepared(request)
+    prepared = Prepared(request)
     latency = prepared.latency if request.speed == 1.0 else None
     described = [{"name": "live", "feeds": sorted({feed.name for feed in prepared.feeds})}]
     run = Run(
@@ -87,22 +95,13 @@ def run_live(
         overwrite=overwrite,
         latency=latency,
         live=True,
+        services=services,
     )
 
     def source(stop: Event, how: str) -> Source[Raw]:
         if how == "fresh" and overwrite:
             shutil.rmtree(journal_folder(store), ignore_errors=True)
-        prepared.stop_after(stop)
-
-        seconds = count()
-
-        async def report() -> None:
-            if next(seconds) % _REPORT_EVERY:
-                return
-            health = [feed.health for feed in prepared.feeds]
-            await asyncio.to_thread(write_feed_health, store, health, at=prepared.now())
-
-        return LiveSource(lambda resume: prepared.open(journal_folder(store), resume, report), stop)
+        return prepared.source(journal_folder(store), stop, prepared.health_into(store))
 
     with prepared:
         run_flow(run, source)
@@ -117,7 +116,7 @@ def record(request: Request, folder: Path) -> int:
     stop = Event()
     install_stop_signals(stop)
     journal = folder / "journal"  # what is being written; gone once the recording holds it
-    with _Prepared(request, record=folder) as prepared:
+    with Prepared(request, record=folder) as prepared:
         log, thread = prepared.open(journal, 0, None)
         prepared.stop_after(stop)
         with closing(log):
@@ -135,7 +134,7 @@ def record(request: Request, folder: Path) -> int:
     return log.recorder.next_offset
 
 
-class _Prepared:
+class Prepared:
     """Feeds, selector and clock of one run, and what watches them."""
 
     def __init__(self, request: Request, record: Path | None = None) -> None:
@@ -214,6 +213,25 @@ class _Prepared:
                 raise InputError(f"port {port} cannot be used: {error.strerror}") from error
             self._stack.callback(server.shutdown)
         return self.log, thread
+
+    def source(
+        self, journal: Path, stop: Event, report: Callable[[], Awaitable[None]] | None
+    ) -> LiveSource:
+        """Return the feeds as a source, which ends once `stop` is set or the time is over."""
+        self.stop_after(stop)
+        return LiveSource(lambda resume: self.open(journal, resume, report), stop)
+
+    def health_into(self, store: Path) -> Callable[[], Awaitable[None]]:
+        """Return what writes, each few calls, into a store how the feeds do."""
+        seconds = count()
+
+        async def report() -> None:
+            if next(seconds) % _REPORT_EVERY:
+                return
+            health = [feed.health for feed in self.feeds]
+            await asyncio.to_thread(write_feed_health, store, health, at=self.now())
+
+        return report
 
     def _time(self) -> int:
         return self.now()

@@ -30,7 +30,10 @@ class GatherState:
     pending: dict[int, dict[int, Fused]] = field(default_factory=dict)  # by ts_close and shard
     reached: dict[int, int] = field(default_factory=dict)  # by shard: its last ts_close
     barriers: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    missed: dict[str, int] = field(default_factory=dict)  # by shard: closes decided without it
+    missed: dict[int, int] = field(default_factory=dict)  # by shard: closes decided without it
+    offsets: dict[str, int] = field(
+        default_factory=dict
+    )  # by shard: of its last `Fused` up to done
 
 
 class Gather:
@@ -96,6 +99,7 @@ class Gather:
                 break  # risk is a path: a later close never overtakes
             came = state.pending.pop(ts_close)
             state.done = ts_close
+            state.offsets |= {str(shard): fused.offset for shard, fused in came.items()}
             state.barriers = {ts: of for ts, of in state.barriers.items() if ts > ts_close}
             # Not those that came although the barrier was written without them.
             rows = [came[shard] for shard in sorted(came) if shard in waits_for]
@@ -107,15 +111,20 @@ class Gather:
             if self.checkpoint_every and checkpoint_due(
                 ts_close, merged.cross.interval, self.checkpoint_every
             ):
-                offsets = {str(shard): came[shard].offset for shard in sorted(came)}
                 out.append(
-                    Part(stage="gather", key="", ts_close=ts_close, state=b"", offsets=offsets)
+                    Part(
+                        stage="gather",
+                        key="portfolio",
+                        ts_close=ts_close,
+                        state=b"",
+                        offsets=dict(state.offsets),
+                    )
                 )
         return out
 
     def _missed(self, present: set[int]) -> Iterable[Tally]:
         for shard in sorted(self.wanted - present):
-            count = self.state.missed[str(shard)] = self.state.missed.get(str(shard), 0) + 1
+            count = self.state.missed[shard] = self.state.missed.get(shard, 0) + 1
             yield Tally(key=f"shard/{shard}", name="missed_closes", count=count)
 
     def _merged(self, rows: list[Fused]) -> Fused:

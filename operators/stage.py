@@ -5,7 +5,6 @@ must survive a restart lives in `self.state`. Ours to test without Bytewax; the 
 below adds keyed state, recovery and the time each stage took.
 """
 
-import pickle
 from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ import bytewax.operators as op
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from operators.frozen import pack, unpack
 from operators.metrics import timer
 
 
@@ -37,12 +37,16 @@ class Stage(Protocol):
 
 def freeze(stage: Stage) -> bytes:
     """Return the stage's state as bytes that later changes cannot touch."""
-    return pickle.dumps(stage.state, protocol=pickle.HIGHEST_PROTOCOL)
+    return pack(type(stage), stage.state)
 
 
 def thaw(stage: Stage, frozen: bytes) -> Stage:
-    """Put a frozen state back into `stage`, and return it."""
-    stage.state = pickle.loads(frozen)
+    """Put a frozen state back into a fresh `stage`, and return it.
+
+    Raises:
+        operators.frozen.StateError: the state is damaged, or of another shape than today's.
+    """
+    stage.state = unpack(type(stage), type(stage.state), frozen)
     return stage
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from connectors.sinks.coverage import Coverage
 from connectors.sinks.tables import TABLES
 
 # What the accounting of a run sums up, by the name it is remembered under. Unknown symbols are
@@ -16,31 +17,55 @@ _COUNTED = {
     "rejections": (
         "SELECT count(*) FROM rejections WHERE ts_init < :before AND reason <> 'unknown_symbol'"
     ),
-    "missing_trades": (
-        "SELECT coalesce(sum(last_id - first_id + 1 - filled), 0) FROM gaps WHERE ts_to < :before"
-    ),
+}
+# What tells whether a gap is covered stays as long as a gap that reaches back to it.
+_WITNESSES = {
+    table: (
+        f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE gaps.symbol = {table}.symbol"  # noqa: S608 - ours
+        f" AND gaps.ts_from <= {table}.{TABLES[table].ages_by})"
+    )
+    for table in ("holes", "switches")
 }
 
 
-def forget(store: sqlite3.Connection, before: int) -> None:
+def forget(store: sqlite3.Connection, before: int, proven: int | None = None) -> None:
     """Drop what is older than `before` (event time, ns) from every table that ages.
 
-    Call it within a transaction, so that counts and rows change together.
+    Where there is a cold store, `proven` is the event time before which it has acknowledged
+    every row, late ones such as repaired bars and outcomes among them; nothing from then on is
+    dropped, however old. Call it within a transaction, so that counts and rows change together.
     """
-    for name, query in _COUNTED.items():
-        (count,) = store.execute(query, {"before": before}).fetchone()
+    if proven is not None:
+        before = min(before, proven)
+    counts = {
+        name: store.execute(query, {"before": before}).fetchone()[0]
+        for name, query in _COUNTED.items()
+    }
+    for name, count in (*counts.items(), ("missing_trades", _missing(store, before))):
         if count:
             store.execute(
                 "INSERT INTO forgotten VALUES (?, ?) "
                 "ON CONFLICT (name) DO UPDATE SET count = count + excluded.count",
                 (name, count),
             )
-    for table in TABLES.values():
+    for table in sorted(TABLES.values(), key=lambda table: table.name in _WITNESSES):
         if table.ages_by is not None:
             store.execute(
-                f"DELETE FROM {table.name} WHERE {table.ages_by} < ?",  # noqa: S608 - ours
+                f"DELETE FROM {table.name} WHERE {table.ages_by} < ?"  # noqa: S608 - ours
+                f"{_WITNESSES.get(table.name, '')}",
                 (before,),
             )
+
+
+def _missing(store: sqlite3.Connection, before: int) -> int:
+    """Return the trades that the gaps to be dropped prove lost: not those another feed covered."""
+    coverage = Coverage(store)
+    query = "SELECT symbol, venue, ts_from, ts_to, last_id - first_id + 1 - filled FROM gaps "
+    return sum(
+        missing
+        for *gap, missing in store.execute(f"{query} WHERE ts_to < ?", (before,))
+        if missing > 0 and not coverage.covers(*gap)
+    )
 
 
 def forgotten(store: sqlite3.Connection) -> dict[str, int]:

@@ -115,7 +115,12 @@ def _notice(message: Notice) -> Row:
     return (message.offset, message.after, type(body).__name__, _text(body))
 
 
-_bar, _outcome, _gap = _plain("bars"), _plain("outcomes"), _plain("gaps")
+def _outcome(message: Outcome, simulated: int) -> Row:
+    *known, hit = _judged(message)
+    return (*known, None if hit is None else int(hit), simulated)
+
+
+_bar, _judged, _gap = _plain("bars"), _plain("outcomes"), _plain("gaps")
 _hole = _plain("holes", log_offset="offset")
 _switch = _plain("switches", log_offset="offset")
 _checkpoint, _tally = _plain("checkpoints"), _plain("tallies")

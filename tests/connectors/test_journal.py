@@ -161,3 +161,35 @@ def test_damage_is_one_rejection_of_a_replay(tmp_path):
     assert found == raws
     assert (bad.kind, bad.reason, bad.offset) == ("bad", Reason.UNREADABLE, 3)
     assert b"torn record" in bad.payload
+
+
+def test_disk_that_is_full_at_a_new_segment_leaves_no_broken_one(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    kept = journal.append("a", "binance", START, b"{}")
+
+    def fail(file, data):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(module.os, "write", fail)
+        with pytest.raises(JournalError, match="cannot be written: No space left on device"):
+            journal.flush()
+
+    assert segments(tmp_path) == []
+    journal.flush()  # there is room again
+    assert list(read_journal(tmp_path)) == [kept]
+    journal.close()
+
+
+def test_journal_knows_its_size_and_its_last_entry(tmp_path):
+    raws = write(tmp_path, 5, segment_bytes=100)
+    with Journal(tmp_path, first=9, clocks=False) as journal:
+        assert journal.last == raws[-1]
+        assert journal.next_offset == 9
+        journal.append("a", "binance", START, b"{}")
+        journal.flush()
+        assert journal.size == sum(path.stat().st_size for path in segments(tmp_path))
+        journal.prune(9, 0)
+
+        assert journal.size == segments(tmp_path)[-1].stat().st_size
+        assert len(segments(tmp_path)) == 1

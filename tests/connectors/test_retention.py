@@ -2,12 +2,24 @@
 
 from contextlib import closing
 
-from connectors.sinks.retention import forgotten
+import pytest
+
+from connectors.sinks.retention import forget, forgotten
 from connectors.sinks.sqlite import DAY, SqliteSink
-from connectors.sinks.store import open_store
+from connectors.sinks.store import open_store, transaction
+from flows.ledger import lost_share
 from flows.summary import summarise
 from operators.messages import SECOND, BarQuality, HoleState, Reason, Tally
-from tests.stores import TS, gap, hole, rejection, repaired, stored_bar, switch
+from tests.stores import (
+    TS,
+    gap,
+    hole,
+    rejection,
+    repaired,
+    store_messages,
+    stored_bar,
+    switch,
+)
 
 LATER = TS + DAY + 60 * SECOND
 
@@ -30,7 +42,7 @@ def test_rows_past_their_time_are_dropped_and_counted(tmp_path):
         gap(10, 19, filled=4),
         hole(state=HoleState.FILLED),
         hole("ETHUSDT"),  # open still
-        switch(),
+        switch("ETHUSDT"),
     ]
     with closing(kept(tmp_path / "run.sqlite", batch, [stored_bar(ts_close=LATER)])) as store:
         assert forgotten(store) == {
@@ -63,3 +75,55 @@ def test_replay_forgets_nothing(tmp_path):
     with closing(open_store(tmp_path / "run.sqlite", readonly=True)) as store:
         assert forgotten(store) == {}
         assert store.execute("SELECT count(*) FROM bars").fetchone()[0] == 2
+
+
+# Yahoo stood in from the first to the third second; Binance's ids went on meanwhile.
+AWAY = (switch(), switch(before="yahoo", after="binance", ts_event=TS + 2 * SECOND))
+ACROSS = {"ts_from": TS - SECOND, "ts_to": TS + 3 * SECOND}
+
+
+@pytest.mark.parametrize(
+    ("messages", "missing"),
+    [
+        ((*AWAY, gap(10, 19, **ACROSS)), 0),
+        ((*AWAY, gap(10, 19, venue="binance/aggregate", **ACROSS)), 0),
+        ((*AWAY, gap(10, 19, ts_from=TS - 2 * SECOND, ts_to=TS - SECOND)), 10),  # before it
+        ((*AWAY, gap(10, 19, symbol="ETHUSDT", **ACROSS)), 10),
+        # Beside it trades were lost that Yahoo did not stand in for, as far as anyone knows.
+        ((*AWAY, gap(10, 19, **ACROSS), hole(state=HoleState.UNFILLED)), 10),
+        ((*AWAY, gap(10, 19, **ACROSS), hole(state=HoleState.FILLED)), 0),
+        ((*AWAY, gap(10, 19, filled=10, **ACROSS)), 0),
+        ((gap(10, 19, **ACROSS),), 10),
+    ],
+)
+@pytest.mark.parametrize("step", [SECOND // 2, SECOND, DAY])
+def test_what_is_missing_is_the_same_before_and_after_it_is_forgotten(
+    tmp_path, messages, missing, step
+):
+    path = store_messages(tmp_path / "run.sqlite", *messages)
+    with closing(open_store(path)) as store:
+        assert lost_share(store)[0].missing == missing
+        # In steps that part a gap from what tells that it is covered.
+        for before in range(TS - 2 * SECOND, TS + 5 * SECOND, step) if step < DAY else [TS + DAY]:
+            with transaction(store):
+                forget(store, before)
+            assert lost_share(store)[0].missing == missing
+        assert store.execute("SELECT count(*) FROM gaps").fetchone()[0] == 0
+        assert forgotten(store).get("missing_trades", 0) == missing
+        with transaction(store):
+            forget(store, TS + DAY)
+        for table in ("switches", "holes"):
+            assert store.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
+
+
+def test_rows_that_the_cold_store_may_lack_are_kept_however_old(tmp_path):
+    closes = [TS + n * SECOND for n in range(5)]
+    bars = [stored_bar(ts_close=ts, trades=1, quotes=0) for ts in closes]
+    path = store_messages(tmp_path / "run.sqlite", *bars)
+    with closing(open_store(path)) as store:
+        for proven, left in ((0, 5), (closes[2], 3), (closes[1], 3), (LATER, 1), (None, 0)):
+            with transaction(store):
+                forget(store, LATER if proven is None else closes[4], proven)
+            kept_closes = [ts for (ts,) in store.execute("SELECT ts_close FROM bars")]
+            assert kept_closes == closes[5 - left :]
+            assert forgotten(store).get("trades", 0) == 5 - left

@@ -1,7 +1,6 @@
 """The legs are weighted by prior, skill and certainty, and joined by bar close."""
 
 import itertools
-import pickle
 
 import numpy as np
 import pytest
@@ -185,7 +184,7 @@ def test_pending_parts_survive_a_restart():
     out = [result for message in messages[2:] for result in resumed.on(message)]
 
     assert numbers(out[0]) == numbers(fuse(messages[0], messages[1:], SETTINGS))
-    assert pickle.loads(freeze(resumed)).pending == {}
+    assert thaw(Fusion(SETTINGS), freeze(resumed)).state.pending == {}
 
 
 def test_repeated_parts_are_dropped_and_counted():

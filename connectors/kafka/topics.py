@@ -1,0 +1,91 @@
+"""The topics: what each holds, by what it is cut into partitions, and how long it is kept.
+
+Those keyed by symbol are not compacted: it would leave the last entry of each symbol.
+"""
+
+import msgspec
+
+_DAY_MS = 86_400_000
+# A cross-section of 500 symbols with its features is 7 MB.
+_LARGEST = str(16 << 20)
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic, named without the prefix."""
+
+    name: str
+    holds: str
+    key: str
+    days: int  # after which the broker may drop an entry
+    # The later of two entries of one key takes the place of the first, some time afterwards.
+    compacted: bool = False
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The broker's settings of this topic."""
+        return {
+            "cleanup.policy": "compact,delete" if self.compacted else "delete",
+            "retention.ms": str(self.days * _DAY_MS),
+            "max.message.bytes": _LARGEST,
+        }
+
+
+LOG = Topic(
+    name="log",
+    holds="each shard's input in one total order: ticks, quotes, Clocks, notices, holes",
+    key="symbol",
+    days=3,  # a shard is rebuilt from minutes of it; days are for replays
+)
+FUSED = Topic(
+    name="fused",
+    holds="each shard's fused cross-sections, which the portfolio reads",
+    key="shard",
+    days=1,
+)
+STATE = Topic(
+    name="state",
+    holds="each shard's state behind a bar close, in parts: where a shard that moves goes on",
+    key="stage, key and turn",
+    days=3,
+    compacted=True,
+)
+DECISION_STATE = Topic(
+    name="portfolio-state",
+    holds="the same of the portfolio, in partition 0",
+    key="stage, key and turn",
+    days=3,
+    compacted=True,
+)
+BARRIERS = Topic(
+    name="barriers",
+    holds="bar closes that were decided without all shards, in partition 0",
+    key="none",
+    days=3,
+)
+CONFIG = Topic(
+    name="config",
+    holds="the configuration that the log was written under, in partition 0",
+    key="settings",
+    days=3650,
+    compacted=True,
+)
+# An hour of archive's absence costs nothing; a week of it is found out.
+SIGNALS = Topic(name="signals", holds="signals", key="symbol", days=7)
+PORTFOLIO = Topic(
+    name="portfolio",
+    holds="the paper portfolio after each decision",
+    key="portfolio",  # all in one partition, in order
+    days=7,
+)
+OUTCOMES = Topic(name="outcomes", holds="what came of signals", key="symbol", days=7)
+DEAD_LETTERS = Topic(name="dead-letters", holds="refused input", key="symbol", days=7)
+RECORDS = Topic(
+    name="records",
+    holds="rows of all other tables",
+    key="symbol, or the first column of the row's key",
+    days=7,
+)
+
+INPUTS = (LOG, FUSED, STATE, DECISION_STATE, BARRIERS, CONFIG)
+OUTPUTS = (SIGNALS, PORTFOLIO, OUTCOMES, DEAD_LETTERS, RECORDS)
+TOPICS = (*INPUTS, *OUTPUTS)
