@@ -9,19 +9,15 @@ once the holes beside it are filled.
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 
+from connectors.sinks.coverage import UNDONE, Coverage
 from connectors.sinks.retention import forgotten
 from operators.messages import SECOND, HoleState
-from operators.switches import feed_of
 
 BUDGET = 0.01  # of all trades: what may be lost
-
-_BEGIN, _END = 0, 2**63 - 1
-_UNDONE = frozenset({HoleState.OPEN, HoleState.ENDED, HoleState.UNFILLED})
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +97,7 @@ def _holes(store: sqlite3.Connection) -> Iterable[Entry]:
             last_id=last,
             trades=row["trades"],
             # All that was missed is there, here or from another feed.
-            missing=missing if state in _UNDONE else 0,
+            missing=missing if state in UNDONE else 0,
             note=row["note"],
         )
 
@@ -142,23 +138,11 @@ def _late(store: sqlite3.Connection) -> Iterable[Entry]:
 
 
 def _gaps(store: sqlite3.Connection) -> Iterable[Entry]:
-    standby = _standby(store)
-    undone: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for hole in _holes(store):
-        if hole.state in _UNDONE:
-            undone[hole.symbol, hole.feed].append(hole)
+    coverage = Coverage(store)
     for row in store.execute("SELECT * FROM gaps"):
         missing = row["last_id"] - row["first_id"] + 1 - row["filled"]
         begin, end = row["ts_from"], row["ts_to"]
-        key = row["symbol"], feed_of(row["venue"])
-        covered = (
-            missing > 0
-            and any(since < end and begin < until for since, until in standby[key])
-            and not any(
-                hole.ts_from < end and (hole.ts_to is None or begin < hole.ts_to)
-                for hole in undone[key]
-            )
-        )
+        covered = missing > 0 and coverage.covers(row["symbol"], row["venue"], begin, end)
         state = HoleState.COVERED if covered else HoleState.UNFILLED
         yield Entry(
             kind="gap",
@@ -174,24 +158,6 @@ def _gaps(store: sqlite3.Connection) -> Iterable[Entry]:
             missing=0 if covered else missing,
             note=f"{missing:,} trades while another feed stood in" if covered else "",
         )
-
-
-def _standby(
-    store: sqlite3.Connection,
-) -> defaultdict[tuple[str, str], list[tuple[int, int]]]:
-    """Return by (symbol, feed) the times [since, until) in which another feed was used."""
-    by_symbol: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
-    query = "SELECT symbol, ts_event, before, after FROM switches ORDER BY ts_event, log_offset"
-    for symbol, ts, before, after in store.execute(query):
-        by_symbol[symbol].append((ts, feed_of(before), feed_of(after)))
-    spans: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for symbol, told in by_symbol.items():
-        feeds = {feed for _, *both in told for feed in both}
-        used = [(_BEGIN, told[0][1]), *((ts, after) for ts, _, after in told), (_END, "")]
-        for (since, feed), (until, _) in pairwise(used):
-            for other in feeds - {feed}:
-                spans[symbol, other].append((since, until))
-    return spans
 
 
 def lost_share(store: sqlite3.Connection) -> tuple[Share, dict[str, Share]]:
