@@ -23,6 +23,7 @@ from bytewax.run import cli_main
 
 from connectors.kafka.admin import ensure_topics, preflight
 from connectors.kafka.barriers import BarrierSource, BarrierWatch, watching
+from connectors.kafka.control import ControlFeed
 from connectors.kafka.past import read_past
 from connectors.kafka.reader import KafkaRowReader
 from connectors.kafka.send import send
@@ -48,6 +49,7 @@ from connectors.sources.stopping import install_stop_signals
 from flows import ingest, portfolio, shards
 from flows.engine import inputs_for
 from flows.live import Prepared, Request
+from flows.logs import log_to_standard_error
 from flows.models import Models, load_models
 from flows.services import Services, kafka_password, writers_of
 from flows.settings import Settings, load_profile
@@ -156,7 +158,7 @@ def ingest_live(services: Services, request: Request, folder: Path) -> None:
     """
     stop = Event()
     with Prepared(request) as prepared:
-        prepared.stop_after(stop)
+        prepared.feeds.append(ControlFeed(services.need_kafka(), kafka_password()))
         source = prepared.source(folder / "journal", stop, None)
         _ingest(services, request.settings, folder, stop, source, live=True)
 
@@ -170,6 +172,7 @@ def _ingest(
     *,
     live: bool = False,
 ) -> bool:
+    log_to_standard_error()
     broker = broker_of(services)
     models = load_models(settings)
     count = broker.settings.partitions
@@ -270,6 +273,7 @@ def run_shards(services: Services, text: str) -> bool:
     Raises:
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
     """
+    log_to_standard_error()
     broker = broker_of(services)
     agreed, models = _await_agreed(broker)
     settings = agreed.settings
@@ -325,6 +329,7 @@ def run_portfolio(services: Services, patience: float | None) -> bool:
     Raises:
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
     """
+    log_to_standard_error()
     broker = broker_of(services)
     agreed, models = _await_agreed(broker)
     settings = agreed.settings
@@ -387,6 +392,7 @@ def run_archive(
     Raises:
         EngineError: what cannot be done, in one sentence.
     """
+    log_to_standard_error()
     broker = broker_of(services)
     agreed, _ = _await_agreed(broker)
     writers: list[Writer] = writers_of(services, agreed.settings.profile)

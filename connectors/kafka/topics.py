@@ -69,6 +69,12 @@ CONFIG = Topic(
     days=3650,
     compacted=True,
 )
+CONTROL = Topic(
+    name="control",
+    holds="orders of operators, stop and resume, in partition 0; ingest brings them into the log",
+    key="none",
+    days=7,
+)
 # An hour of archive's absence costs nothing; a week of it is found out.
 SIGNALS = Topic(name="signals", holds="signals", key="symbol", days=7)
 PORTFOLIO = Topic(
@@ -86,6 +92,6 @@ RECORDS = Topic(
     days=7,
 )
 
-INPUTS = (LOG, FUSED, STATE, DECISION_STATE, BARRIERS, CONFIG)
+INPUTS = (LOG, FUSED, STATE, DECISION_STATE, BARRIERS, CONFIG, CONTROL)
 OUTPUTS = (SIGNALS, PORTFOLIO, OUTCOMES, DEAD_LETTERS, RECORDS)
 TOPICS = (*INPUTS, *OUTPUTS)
