@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -24,6 +25,7 @@ _AHEAD_NS = 5 * SECOND  # that a clock may be set back between two runs
 _TICK_NS = 500_000_000  # how often a silent feed is looked for
 _MOST_REST = 30.0  # seconds before a feed whose code failed is begun again
 _REMEMBERED_BYTES = 96 << 20  # of the log before a restart: minutes of a busy one
+_OLDEST_WARM = 600 * SECOND
 _LEAVE = 10.0  # seconds that feeds get to close their connections
 
 
@@ -36,6 +38,14 @@ class LiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # be kept.
     keep_bytes: int = 8 << 30
     segment_bytes: int = 64 << 20
+
+
+class Warm(NamedTuple):
+    """An entry to begin an empty log with: its kind, when it was (ns), and its payload."""
+
+    kind: str
+    at: int
+    payload: bytes
 
 
 class FeedThread:
@@ -271,6 +281,18 @@ class _Partition(StatefulSourcePartition[Raw, int]):
         self.log.close()
 
 
+def _begin_warm(journal: Journal, warm: Sequence[Warm], now: int) -> None:
+    """Begin an empty journal with `warm`, unless its last Clock is of another time than `now`."""
+    age = now - warm[-1].at
+    if not 0 <= age <= _OLDEST_WARM:
+        structlog.get_logger(__name__).warning("no_warm_start", seconds_old=age // SECOND)
+        return
+    for entry in warm:
+        journal.append("warm", entry.kind, entry.at, entry.payload)
+    journal.flush()
+    journal.last_clock = warm[-1].at
+
+
 def open_live_log(
     feeds: Sequence[Feed],
     folder: Path,
@@ -283,10 +305,13 @@ def open_live_log(
     recorder: Recorder | None = None,
     every_second: Callable[[], Awaitable[None]] | None = None,
     first: int = 0,
+    warm: Sequence[Warm] = (),
 ) -> tuple[LiveLog, FeedThread]:
     """Open the journal in `folder` and everything between it and the feeds.
 
-    An empty journal begins at the offset `first`. `make_clock` gives the clock of the run,
+    An empty journal begins at the offset `first`, with the entries of `warm`, the last of them a
+    Clock; not where that is more than ten minutes old: a warm-up is better than features over
+    such a hole. `make_clock` gives the clock of the run,
     told the last Clock of the journal.
 
     Raises:
@@ -300,7 +325,10 @@ def open_live_log(
         segment_bytes=settings.segment_bytes,
         first=first,
     )
-    clock = make_clock(journal.last_clock)
+    fresh = journal.next_offset == first
+    clock = make_clock(warm[-1].at if fresh and warm else journal.last_clock)
+    if fresh and warm:
+        _begin_warm(journal, warm, clock())
     ahead = (journal.last_clock or 0) - clock()
     if ahead > _AHEAD_NS:
         journal.close()

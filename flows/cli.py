@@ -218,6 +218,9 @@ def run(
     seconds: Seconds = None,
     speed: ClockSpeed = 1.0,
     metrics_port: MetricsPort = None,
+    warm: Annotated[
+        Path | None, typer.Option(help="Begin with the last bars of this store: no warm-up.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace whatever run the store holds.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -245,6 +248,7 @@ def run(
         seconds=seconds,
         speed=speed,
         metrics_port=metrics_port,
+        warm=warm,
     )
     run_command(
         request,

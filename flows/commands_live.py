@@ -29,6 +29,7 @@ def request_for(
     seconds: float | None = None,
     speed: float = 1.0,
     metrics_port: int | None = None,
+    warm: Path | None = None,
 ) -> Request:
     """Read a profile for a live run; `exchange` is a venue's base URL to use for every feed.
 
@@ -46,7 +47,7 @@ def request_for(
             live = msgspec.structs.replace(live, clock="venue")
     if speed != 1.0 and live.clock == "machine":
         raise SettingsError("--speed needs a profile whose clock is not this machine's")
-    return Request(settings, live, ca, record_to, seconds, speed, metrics_port)
+    return Request(settings, live, ca, record_to, seconds, speed, metrics_port, warm)
 
 
 def run_command(

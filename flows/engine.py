@@ -42,6 +42,8 @@ from operators.messages import Raw, Tick
 from operators.normalise import normalise, receive_offset
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from flows.services import Services
 
 # State is snapshot, and output made durable, once in this time: what a crash repeats.
@@ -69,6 +71,7 @@ class Run:
     latency: Latency | None = None
     live: bool = False  # its input has no end: old rows are pruned
     services: "Services | None" = None  # stores besides SQLite
+    registry: "CollectorRegistry | None" = None  # where they show how they do
 
 
 def run_replay(
@@ -142,19 +145,25 @@ def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool
         install_stop_signals(stop)
         source = make_source(stop, how)
         simulated = settings.group.simulated
-        sinks = sinks_for(store, live=run.live, simulated=simulated)
+        outbox: list[tuple[str, Sink[Any]]] = []
+        proven = None
         if run.services is not None and run.services.stores:
             # Half a second of imports, and only then.
-            from flows.delivery import delivering  # noqa: PLC0415
+            from flows.delivery import delivering, proven_by  # noqa: PLC0415
 
-            sinks.append(
-                (
-                    "outbox",
-                    stack.enter_context(
-                        delivering(run.services, store, settings.profile, simulated=simulated)
-                    ),
+            delivered = stack.enter_context(
+                delivering(
+                    run.services,
+                    store,
+                    settings.profile,
+                    stop=stop,
+                    simulated=simulated,
+                    registry=run.registry,
                 )
             )
+            outbox.append(("outbox", delivered))
+            proven = proven_by(run.services, delivered)
+        sinks = sinks_for(store, live=run.live, proven=proven, simulated=simulated) + outbox
         if run.board is not None:
             sinks.append(("view", ViewSink(run.board)))
         if run.dead_letters is not None:
@@ -247,13 +256,17 @@ def source_for(settings: Settings, paths: Sequence[Path]) -> tuple[ReplaySource,
 
 
 def sinks_for(
-    store: Path | None, *, live: bool = False, simulated: bool = False
+    store: Path | None,
+    *,
+    live: bool = False,
+    proven: Callable[[], int] | None = None,
+    simulated: bool = False,
 ) -> list[tuple[str, Sink[Any]]]:
-    """Return the sinks of a run by step id."""
+    """Return the sinks of a run by step id; `proven` as `SqliteSink` takes it."""
     if store is None:
         return []
     return [
-        ("store", SqliteSink(store, live=live, simulated=simulated)),
+        ("store", SqliteSink(store, live=live, proven=proven, simulated=simulated)),
         ("run_log", LogSink(log_file(store), simulated=simulated)),
     ]
 

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import ssl
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
@@ -15,7 +14,6 @@ from threading import Event, Timer
 from typing import TYPE_CHECKING, Self
 
 import httpx2
-import structlog
 from bytewax.inputs import Source
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -23,7 +21,6 @@ from connectors.feed_metrics import FeedCollector
 from connectors.feeds import Feed
 from connectors.live import FeedThread, LiveLog, LiveSource, open_live_log
 from connectors.recorder import Recorder
-from connectors.secrets import guard_logging, redacting_processor
 from connectors.selector import Selector
 from connectors.sequencer import SequencerSettings
 from connectors.sinks.health import write_feed_health
@@ -33,7 +30,9 @@ from flows.board import Board
 from flows.engine import Run, run_flow
 from flows.feeds import LiveProfile, keys_from_environment, open_feeds, tls_of
 from flows.latency import Latency
+from flows.logs import log_to_standard_error
 from flows.settings import Settings
+from flows.warm import warm_entries
 from models.calendars import exchange_hours
 from operators.errors import InputError, SettingsError
 from operators.messages import SECOND, Raw
@@ -60,6 +59,7 @@ class Request:
     seconds: float | None = None
     speed: float = 1.0  # of a clock that is not the machine's
     metrics_port: int | None = None
+    warm: Path | None = None  # a store with the last bars of another run, to begin with
 
 
 def journal_folder(store: Path) -> Path:
@@ -96,6 +96,7 @@ def run_live(
         latency=latency,
         live=True,
         services=services,
+        registry=prepared.registry,
     )
 
     def source(stop: Event, how: str) -> Source[Raw]:
@@ -138,16 +139,7 @@ class Prepared:
     """Feeds, selector and clock of one run, and what watches them."""
 
     def __init__(self, request: Request, record: Path | None = None) -> None:
-        guard_logging()
-        structlog.configure(
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                redacting_processor,
-                structlog.processors.JSONRenderer(),
-            ],
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        )
+        log_to_standard_error()
         settings, profile = request.settings, request.profile
         self.request = request
         self.folder = record or request.record
@@ -166,9 +158,16 @@ class Prepared:
         order = {symbol: profile.feeds.of(symbol) for symbol in settings.symbols}
         health = {feed.name: feed.health for feed in self.feeds}
         self.selector = Selector(order, health, profile.feeds.selector)
+        # Read now: the store may be the run's own, which is emptied when it begins anew.
+        self.warm = (
+            []
+            if request.warm is None
+            else warm_entries(request.warm, settings.symbols, settings.group.interval_ns)
+        )
         self.latency = Latency(self._time, settings.clock.lateness_ns)
         self.now: Clock = time.time_ns
         self.log: LiveLog | None = None
+        self.registry = CollectorRegistry()  # of metrics, if they are asked for
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -202,13 +201,13 @@ class Prepared:
             recorder=recorder,
             every_second=report,
             first=recorder.next_offset if recorder is not None and self.only_recorded else 0,
+            warm=self.warm,
         )
         if request.metrics_port is not None:
-            registry = CollectorRegistry()
-            registry.register(FeedCollector(self.feeds, self.log.inbox, self.selector))
+            self.registry.register(FeedCollector(self.feeds, self.log.inbox, self.selector))
             port = request.metrics_port
             try:
-                server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+                server, _ = start_http_server(port, addr="127.0.0.1", registry=self.registry)
             except OSError as error:
                 raise InputError(f"port {port} cannot be used: {error.strerror}") from error
             self._stack.callback(server.shutdown)

@@ -20,6 +20,7 @@ from connectors.sinks.sqlite import MINUTE
 from connectors.sinks.writers import RowRefused, Rows, StoreRefused, Writer, newest_close
 from operators.errors import EngineError
 
+_LOOK = 0.05  # seconds between looks at drains that end
 _FIRST_REST = 0.1  # seconds after the first failure; doubled by each further one
 
 
@@ -213,12 +214,25 @@ class Drain:
         self.health.note = note
         if changed:
             (self._log.warning if state == "down" else self._log.error)(f"store_{state}", why=note)
-        self._ended = self._stopping.is_set()
+        # A connection that was cut while nothing was written is made once more.
+        self._ended = self._stopping.is_set() and self._failures > 1
         return 0.0 if self._ended else rest
 
     def _rest(self) -> float:
         longest = min(_FIRST_REST * 2.0 ** min(self._failures, 30), self.settings.most_rest)
         return longest * uniform(0.5, 1.0)  # noqa: S311 - so that stores are not tried in step
+
+
+def finish_drains(drains: Sequence[Drain], hurry: Event) -> None:
+    """Let drains write all that waits, side by side, and return once they have or `hurry` is set.
+
+    A drain whose store is down ends at once: its reader gives the rest again.
+    """
+    for drain in drains:
+        drain._ask_to_stop(float("inf"))  # noqa: SLF001
+    while any(drain._thread.is_alive() for drain in drains):  # noqa: SLF001
+        if hurry.wait(_LOOK):
+            return
 
 
 def stop_drains(drains: Sequence[Drain], seconds: float) -> None:
