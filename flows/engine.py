@@ -1,7 +1,6 @@
 """Run the engine in one process: universe, store, recovery, stopping."""
 
 import gc
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from connectors.sinks.dead_letters import DeadLetters
@@ -33,7 +32,15 @@ from connectors.sources.stopping import install_stop_signals
 from flows.board import Board, ViewSink
 from flows.latency import Latency
 from flows.models import load_models
-from flows.runs import begin_run, describe_inputs, end_run, recovery_folder, run_id
+from flows.recovery_faults import telling_of
+from flows.runs import (
+    begin_run,
+    describe_inputs,
+    end_run,
+    recovery_at,
+    recovery_folder,
+    run_id,
+)
 from flows.settings import Settings, for_own_log, with_receive_offset
 from flows.signals import build
 from operators import metrics
@@ -140,7 +147,7 @@ def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool
         said = {"simulated": True} if settings.group.simulated else {}
         log = stack.enter_context(closing(Log(log_file(store), run=run_id(rows), **said)))
         log.info("run_begun", how=how, profile=settings.profile, models=models.identities)
-        recovery = _recovery_of(store)
+        recovery = recovery_at(recovery_folder(store))
         stop = Event()
         install_stop_signals(stop)
         source = make_source(stop, how)
@@ -175,29 +182,17 @@ def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool
             gc.collect()
             gc.freeze()
         begin = time.monotonic()
-        cli_main(
-            build(settings, models, source, sinks, run.latency),
-            workers_per_process=run.workers,
-            epoch_interval=LIVE_EPOCH if run.live else EPOCH,
-            recovery_config=RecoveryConfig(str(recovery)),
-        )
+        with telling_of(recovery):
+            cli_main(
+                build(settings, models, source, sinks, run.latency),
+                workers_per_process=run.workers,
+                epoch_interval=LIVE_EPOCH if run.live else EPOCH,
+                recovery_config=RecoveryConfig(str(recovery)),
+            )
         finished = not stop.is_set()
         log.info("run_ended", finished=finished)
         end_run(rows, finished=finished, seconds=time.monotonic() - begin, timers=metrics.timers())
     return finished
-
-
-def _recovery_of(store: Path) -> Path:
-    """Return the store's recovery folder, made if it is absent."""
-    recovery = recovery_folder(store)
-    if not recovery.is_dir():
-        # Made beside and then renamed: a crash in between leaves no half of it.
-        fresh = recovery.with_suffix(".fresh")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        init_db_dir(fresh, 1)
-        fresh.rename(recovery)
-    return recovery
 
 
 def inputs_for(

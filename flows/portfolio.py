@@ -20,7 +20,7 @@ from flows.ingest import Shards
 from flows.models import Models
 from flows.settings import Settings
 from flows.shards import state_entry
-from flows.signals import decide, inputs_of
+from flows.signals import decide
 from operators.commits import Commits
 from operators.gather import Gather
 from operators.keyed import Cuts, run_keyed
@@ -80,11 +80,8 @@ def to_kafka(
         if isinstance(message, Part | Commit):
             yield key, state_entry(message, DECISION_STATE.name, 0, every_ns)
             continue
-        messages = (
-            (each for _, each in inputs_of([(key, message.cross)]))
-            if isinstance(message, Fused)
-            else (message,)
-        )
+        # Its bars have been sent by the shards.
+        messages = message.cross.notices if isinstance(message, Fused) else (message,)
         for each in messages:
             for table, row in rows_of(each, simulated=simulated):
                 yield key, outgoing_of(table, row)

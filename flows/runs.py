@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from bytewax.recovery import init_db_dir
 
 from connectors.sinks.store import path_of, write_error
 from connectors.sinks.tables import TABLES
@@ -27,6 +28,18 @@ _END = 1 << 20  # bytes of each end of an input that its fingerprint covers
 def recovery_folder(path: Path | str) -> Path:
     """Return where Bytewax keeps the recovery state of the run stored at `path`."""
     return Path(f"{path}.recovery")
+
+
+def recovery_at(folder: Path) -> Path:
+    """Return a recovery folder that Bytewax can use, made if it is absent."""
+    if not folder.is_dir():
+        # Made beside and then renamed: a crash in between leaves no half of it.
+        fresh = folder.with_suffix(".fresh")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        init_db_dir(fresh, 1)
+        fresh.rename(folder)
+    return folder
 
 
 def describe_inputs(paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -83,16 +83,17 @@ def writers_of(services: Services, profile: str) -> list[Writer]:
     """
     made: list[Writer] = []
     if services.redis is not None:
-        made.append(RedisWriter(services.redis, _secret("REDIS_PASSWORD")))
+        made.append(RedisWriter(services.redis, secret("REDIS_PASSWORD")))
     if services.postgresql is not None:
-        password = _secret("POSTGRESQL_PASSWORD") or Secret()
+        password = secret("POSTGRESQL_PASSWORD") or Secret()
         made.append(PostgresqlWriter(services.postgresql, password))
     if services.influxdb is not None:
-        token = _secret("INFLUXDB_TOKEN") or Secret()
+        token = secret("INFLUXDB_TOKEN") or Secret()
         made.append(InfluxWriter(services.influxdb, token, profile))
     return made
 
 
-def _secret(name: str) -> Secret | None:
+def secret(name: str) -> Secret | None:
+    """Return the secret NEXTGEN_<name>, or what is in the file named by NEXTGEN_<name>_FILE."""
     value = secret_from_environment(name)
     return None if value is None else Secret(value)

@@ -22,7 +22,7 @@ from connectors.sinks.sqlite import rows_of
 from flows.ingest import Shards
 from flows.models import Models
 from flows.settings import Settings
-from flows.signals import weigh
+from flows.signals import bars_of, weigh
 from operators.commits import Commits
 from operators.keyed import Cuts, run_keyed
 from operators.messages import Checkpoint, Commit, Fused, Part, Tally
@@ -75,6 +75,10 @@ def to_kafka(
     """Yield what a shard sends: fused scores, cuts, and records."""
     for shard, message in items:
         if isinstance(message, Fused):
+            # Here, since the portfolio may decide a close without this shard.
+            for each in bars_of(message.cross):
+                for table, row in rows_of(each, simulated=simulated):
+                    yield shard, outgoing_of(table, row)
             yield shard, outgoing(_light(message), FUSED.name, partition=int(shard), key=shard)
         elif isinstance(message, Part | Commit):
             yield shard, state_entry(message, STATE.name, int(shard), every_ns)

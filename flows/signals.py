@@ -26,6 +26,7 @@ from operators.fusion import Fusion
 from operators.indicators import Indicators
 from operators.keyed import Cuts, run_keyed
 from operators.messages import (
+    Bar,
     Checkpoint,
     CrossSection,
     Decision,
@@ -35,6 +36,7 @@ from operators.messages import (
     Part,
     Raw,
     Rejection,
+    Repaired,
     Switch,
     Tally,
 )
@@ -105,7 +107,11 @@ def weigh(
 
     # Rows: one path from the log to each symbol, so that a Clock never overtakes a tick.
     routed = run_keyed(
-        "clocks", in_order, lambda key: Clocks(settings.clock, shards[key]), cuts, _beside
+        "clocks",
+        in_order,
+        lambda key: Clocks(settings.clock, shards[key], mapped=cuts is not None),
+        cuts,
+        _beside,
     )
     by_symbol = op.flat_map_batch("by_symbol", routed, _by_symbol)
     checked = run_keyed("quality", by_symbol, lambda _: Quality(settings.quality), cuts)
@@ -215,13 +221,14 @@ def inputs_of(items: list[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
     """Yield the bars, repairs and notices that decisions are made of."""
     for key, cross in items:
         if isinstance(cross, CrossSection):
-            for bar in cross.bars:
-                if bar is not None:
-                    yield key, bar
-            for repaired in cross.repaired:
-                yield key, repaired
-            for notice in cross.notices:
-                yield key, notice
+            for message in (*bars_of(cross), *cross.notices):
+                yield key, message
+
+
+def bars_of(cross: CrossSection) -> Iterable[Bar | Repaired]:
+    """Yield a cross-section's bars, and what has become known of earlier ones."""
+    yield from (bar for bar in cross.bars if bar is not None)
+    yield from cross.repaired
 
 
 def results_of(items: list[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:

@@ -122,8 +122,11 @@ class Clocks:
     1
     """
 
-    def __init__(self, settings: ClockSettings, symbols: tuple[str, ...]) -> None:
-        """Take the universe in its fixed order."""
+    def __init__(
+        self, settings: ClockSettings, symbols: tuple[str, ...], *, mapped: bool = False
+    ) -> None:
+        """Take the universe in its fixed order; `mapped`: headlines name symbols of ours only."""
+        self.mapped = mapped
         self.settings = settings
         self.symbols = symbols
         self.known = frozenset(symbols)
@@ -270,7 +273,9 @@ class Clocks:
         body = notice.body
         symbol = self.symbols[0]
         headline = body.headline if isinstance(body, ScoredHeadline) else body
-        if isinstance(headline, Headline) and headline.symbols:
+        # Where symbols have been mapped already, also news of other shards' symbols passes: that
+        # a text has been seen matters to all.
+        if isinstance(headline, Headline) and headline.symbols and not self.mapped:
             named = tuple(
                 symbol
                 for symbol in self.symbols

@@ -6,6 +6,8 @@ from typing import Any
 
 from operators.messages import Commit, Fused, Part
 
+_MOST = 4  # cuts in the making; a shard's stages are less than one apart
+
 
 @dataclass(slots=True)
 class CommitState:
@@ -39,6 +41,8 @@ class Commits:
         state = self.state
         if isinstance(message, Part):
             state.waiting.setdefault(message.ts_close, []).append(message)
+            while len(state.waiting) > _MOST:  # cuts that never became whole
+                del state.waiting[min(state.waiting)]
             return self._complete(message.ts_close)
         if isinstance(message, Fused) and message.cross.ts_close % self.every_ns == 0:
             state.fused.add(message.cross.ts_close)
@@ -73,8 +77,10 @@ def latest(entries: Iterable[Part | Commit], key: str) -> tuple[Commit, list[Par
             parts.setdefault(entry.ts_close, []).append(entry)
         elif entry.key == key:
             found = {(part.stage, part.key): part for part in parts.get(entry.ts_close, [])}
-            if len(found) == entry.parts:
+            if len(found) == entry.parts and (best is None or entry.ts_close >= best[0].ts_close):
                 best = entry, list(found.values())
+                for ts in [ts for ts in parts if ts < entry.ts_close]:
+                    del parts[ts]
     return best
 
 

@@ -79,7 +79,12 @@ class Gather:
         cross = message.cross
         state.reached[cross.shard] = max(cross.ts_close, state.reached.get(cross.shard, 0))
         if cross.ts_close > state.done:
-            state.pending.setdefault(cross.ts_close, {})[cross.shard] = message
+            # The first copy counts: behind it stands all that its writer sent later, while
+            # one of a writer that was replaced may stand behind its successor's.
+            state.pending.setdefault(cross.ts_close, {}).setdefault(cross.shard, message)
+        else:
+            known = state.offsets.get(str(cross.shard), 0)
+            state.offsets[str(cross.shard)] = max(known, message.offset)
         return self._complete()
 
     def on_end(self) -> Iterable[Any]:

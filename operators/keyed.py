@@ -14,6 +14,7 @@ import msgspec
 from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from models.calendars import ALWAYS_OPEN, sessions
 from operators.messages import Bar, Clock, CrossSection, Fused, NoBar, Part
 from operators.metrics import timer
 from operators.stage import Stage, checkpoint_due, freeze, thaw
@@ -28,9 +29,13 @@ class Cuts(msgspec.Struct, frozen=True):
     interval_ns: int
     every: int  # bars between two cuts
     restored: Mapping[tuple[str, str], bytes] = {}  # by (stage, key)
+    calendar: str = "24/7"
 
     def due(self, message: Any) -> int | None:
-        """Return the bar close behind which `message` asks for a cut."""
+        """Return the bar close behind which `message` asks for a cut.
+
+        None out of session: no bar closes there, and no stage behind the bars has a part.
+        """
         kind = type(message)
         if kind is Clock:
             ts_close = message.ts_event
@@ -38,7 +43,13 @@ class Cuts(msgspec.Struct, frozen=True):
             ts_close = message.cross.ts_close
         else:
             ts_close = message.ts_close
-        return ts_close if checkpoint_due(ts_close, self.interval_ns, self.every) else None
+        ts_close = ts_close // self.interval_ns * self.interval_ns
+        if not checkpoint_due(ts_close, self.interval_ns, self.every):
+            return None
+        if self.calendar == ALWAYS_OPEN:
+            return ts_close
+        session = sessions(self.calendar).session_of(ts_close, self.interval_ns)
+        return None if session is None else ts_close
 
 
 # The kinds of message behind which each stage of a shard has handled a bar close.

@@ -1,5 +1,6 @@
 """Make the topics, and say at the start what is wrong with them."""
 
+import time
 from collections.abc import Sequence
 
 import confluent_kafka as kafka
@@ -7,11 +8,12 @@ import structlog
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from connectors.kafka.faults import Faults, KafkaError, why
+from connectors.kafka.faults import Faults, KafkaError, unusable, why
 from connectors.kafka.settings import REACH_SECONDS, KafkaSettings, client
 from connectors.kafka.topics import TOPICS, Topic
 
 _CREATE_SECONDS = 30.0
+_ATTEMPT_SECONDS = 1.0
 # What brokers say that do not know a topic's settings.
 _NO_CONFIG = frozenset({"INVALID_CONFIG", "UNSUPPORTED_VERSION", "INVALID_REQUEST"})
 
@@ -28,7 +30,7 @@ def ensure_topics(
         KafkaError: the broker cannot be reached, or refuses to create a topic.
     """
     admin, faults = _connect(settings, password)
-    found = _partitions(admin, faults, settings)
+    found = partitions_of(admin, faults, settings)
     missing = [topic for topic in topics if settings.topic(topic.name) not in found]
     for topic in missing:
         try:
@@ -57,7 +59,7 @@ def preflight(
         KafkaError: the broker cannot be reached or refuses us, a topic is missing, or has
             another number of partitions.
     """
-    found = _partitions(*_connect(settings, password), settings)
+    found = partitions_of(*_connect(settings, password), settings)
     for name in topics:
         topic = settings.topic(name)
         if topic not in found:
@@ -79,21 +81,34 @@ def _connect(settings: KafkaSettings, password: str | None) -> tuple[AdminClient
     try:
         return AdminClient(made), faults
     except kafka.KafkaException as error:
-        raise KafkaError(f"Kafka cannot be used as configured: {error.args[0].str()}") from error
+        raise unusable(error) from error
 
 
-def _partitions(admin: AdminClient, faults: Faults, settings: KafkaSettings) -> dict[str, int]:
-    """Return the number of partitions of each topic that the broker has."""
-    try:
-        # All of them: to ask for one by its name makes it, on some brokers.
-        found = admin.list_topics(timeout=REACH_SECONDS).topics
-    except kafka.KafkaException as error:
-        admin.poll(0)  # gives what `faults` has not been told yet
-        reason = "no broker answered within five seconds; check 'bootstrap' and that it runs"
-        if faults.last is not None:
-            reason = why(faults.last)
-        raise KafkaError(f"Kafka at {settings.bootstrap} cannot be used: {reason}") from error
-    return {name: len(topic.partitions) for name, topic in found.items()}
+def partitions_of(
+    handle: AdminClient | kafka.Producer, faults: Faults, settings: KafkaSettings
+) -> dict[str, int]:
+    """Return how many partitions each of the broker's topics has, by full name.
+
+    Raises:
+        KafkaError: no broker answers within five seconds, or it refuses us.
+    """
+    end = time.monotonic() + REACH_SECONDS
+    while True:
+        try:
+            # All of them: to ask for one by its name makes it, on some brokers.
+            found = handle.list_topics(timeout=_ATTEMPT_SECONDS).topics
+        except kafka.KafkaException as error:
+            handle.poll(0)  # gives what `faults` has not been told yet
+            if faults.last is None and time.monotonic() < end:
+                continue
+            reason = (
+                "no broker answered within five seconds; check 'bootstrap', 'protocol' and that "
+                "it runs"
+            )
+            if faults.last is not None:
+                reason = why(faults.last)
+            raise KafkaError(f"Kafka at {settings.bootstrap} cannot be used: {reason}") from error
+        return {name: len(topic.partitions) for name, topic in found.items()}
 
 
 def _create(

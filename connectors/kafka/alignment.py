@@ -19,9 +19,13 @@ class Alignment:
     False
     """
 
-    def __init__(self, ahead_ns: int) -> None:
-        """Take how far ahead of the slowest a shard may run."""
+    def __init__(self, ahead_ns: int, *, patient: bool = False) -> None:
+        """Take how far ahead of the slowest a shard may run.
+
+        With `patient` also a shard at the end of its log is waited for: more will come.
+        """
         self.ahead_ns = ahead_ns
+        self.patient = patient
         self.clocks: dict[int, int] = {}  # the last Clock of each shard, 0 before its first
         self.resting: set[int] = set()  # at the end of their logs
 
@@ -47,5 +51,5 @@ class Alignment:
         return any(
             clock < limit
             for other, clock in list(self.clocks.items())  # other threads may add theirs
-            if other != shard and other not in self.resting
+            if other != shard and (self.patient or other not in self.resting)
         )

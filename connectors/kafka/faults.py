@@ -14,6 +14,8 @@ class KafkaError(EngineError):
 
 # By the client's names of errors.
 _WHY: dict[str, str] = {
+    "_ALL_BROKERS_DOWN": "no broker can be reached",
+    "_TRANSPORT": "the connection ended or could not be made",
     "_AUTHENTICATION": "the broker refused the user name or the password; check both",
     "SASL_AUTHENTICATION_FAILED": "the broker refused the user name or the password; check both",
     "_SSL": "no TLS connection could be made; check that the broker speaks TLS and that "
@@ -55,6 +57,11 @@ LASTING = frozenset(
 def why(error: Any) -> str:
     """Put a client's error into words that say what to do; they never hold a secret."""
     return _WHY.get(error.name(), f"the client says {error.name()}")
+
+
+def unusable(error: Exception) -> KafkaError:
+    """Say which setting a client could not be made with."""
+    return KafkaError(f"Kafka cannot be used as configured: {error.args[0].str()}")
 
 
 class Faults:

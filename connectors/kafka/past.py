@@ -6,11 +6,12 @@ from time import monotonic
 import confluent_kafka as kafka
 
 from connectors.kafka.faults import Faults, KafkaError, why
-from connectors.kafka.settings import KafkaSettings, client
+from connectors.kafka.settings import REACH_SECONDS, KafkaSettings, client
 from connectors.kafka.source import entry_of
 from connectors.kafka.wire import Entry
 
 _BATCH = 500
+_LOOK = 0.02  # seconds that a look waits for a whole batch
 _SILENCE = 30.0  # seconds without an answer
 
 
@@ -32,17 +33,20 @@ def read_past(
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,  # a topic at its end is not waited for
             "allow.auto.create.topics": False,
         }
     )
     try:
         try:
+            # Asked at once; left to the client, it would rest half a second first.
+            consumer.list_topics(timeout=REACH_SECONDS)
             consumer.assign([kafka.TopicPartition(name, partition, kafka.OFFSET_BEGINNING)])
         except kafka.KafkaException as error:
             raise KafkaError(f"{name} cannot be read: {why(error.args[0])}") from error
         heard = monotonic()
         while True:
-            for message in consumer.consume(_BATCH, timeout=0.2):
+            for message in consumer.consume(_BATCH, timeout=_LOOK):
                 heard = monotonic()
                 said = message.error()
                 if said is not None and said.name() == "_PARTITION_EOF":

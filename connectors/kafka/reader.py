@@ -3,8 +3,11 @@
 *At least once*: a group's offsets are committed once the store holds the rows.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
+from threading import Thread
 from typing import Any, NamedTuple
 
 import confluent_kafka as kafka
@@ -22,6 +25,7 @@ from connectors.sinks.drain import Entry
 type _Place = tuple[str, int]  # a topic's full name and a partition
 
 _OUTPUTS = tuple(topic.name for topic in OUTPUTS)
+_LEAVE_SECONDS = 2.0
 _FETCH_KIB = 4 << 10  # that each partition may have read ahead
 
 
@@ -57,13 +61,15 @@ class KafkaRowReader:
         self.refused = 0  # entries that hold no row
         self.lost = 0  # entries that were gone before they were read
         self._log = structlog.get_logger(__name__).bind(group=self.group)
+        self._opened = 0  # counts the clients that there were
         self._consumer: kafka.Consumer | None = None
         self._next: dict[_Place, int] = {}  # the offset to read next
         self._ends: dict[_Place, int] = {}  # where each partition ends, as the broker said last
         self._shorter: dict[_Place, Shorter] = {}
         self._position = 0  # of the last entry given
         self._given: deque[_Given] = deque()  # not acknowledged
-        self._stored: dict[_Place, int] = {}  # acknowledged, and not committed
+        self._stored: dict[_Place, int] = {}  # acknowledged, and not on its way to be committed
+        self._committing: dict[_Place, int] = {}
 
     def read(self, limit: int) -> list[Entry]:
         """Return what waits, of at most `limit` rows, as one entry; nothing if nothing waits.
@@ -73,7 +79,9 @@ class KafkaRowReader:
                 tries again.
         """
         try:
-            return self._read(self._consumer or self._open(), limit)
+            consumer = self._consumer or self._open()
+            self._commit()
+            return self._read(consumer, limit)
         except KafkaError:
             self.close()  # what was read and not given is read again, from what was committed
             raise
@@ -104,35 +112,56 @@ class KafkaRowReader:
         return [Entry(self._position, rows)]
 
     def ack(self, position: Any) -> None:
-        """Commit the group's offsets up to the entry at `position`.
+        """Have the group's offsets up to the entry at `position` committed, waiting for nobody.
 
-        Raises:
-            KafkaError: they could not be committed; the next call commits them too.
+        What cannot be committed is tried again by later calls, of `read` too.
         """
         while self._given and self._given[0].position <= position:
             self._stored |= self._given.popleft().offsets
+        self._commit()
+
+    def _commit(self) -> None:
         consumer = self._consumer
-        if consumer is None or not self._stored:
+        if consumer is None or self._committing or not self._stored:
             return
         offsets = [
             kafka.TopicPartition(topic, partition, offset)
             for (topic, partition), offset in self._stored.items()
         ]
-        try:
-            consumer.commit(offsets=offsets, asynchronous=False)
-        except kafka.KafkaException as error:
-            raise KafkaError(f"{self.group} cannot commit: {why(error.args[0])}") from error
-        self._stored.clear()
+        self._committing, self._stored = self._stored, {}
+        consumer.commit(offsets=offsets, asynchronous=True)
+
+    def _committed(self, opened: int, error: Any, places: Sequence[kafka.TopicPartition]) -> None:
+        """Hear what became of a commit; the client calls this out of `consume`."""
+        if opened != self._opened:
+            return  # of a client that was let go of
+        sent, self._committing = self._committing, {}
+        failed = error or next((place.error for place in places if place.error), None)
+        if failed is not None:
+            self.faults.on_error(failed)
+            self._stored = sent | self._stored
 
     def lag(self) -> int:
         """Return how many entries are not read yet, as far as the broker has told."""
         return sum(max(end - self._next[place], 0) for place, end in list(self._ends.items()))
 
     def close(self) -> None:
-        """Let go of the broker."""
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        """Commit what is stored, if the broker answers soon, and let go of it."""
+        consumer = self._consumer
+        if consumer is None:
+            return
+        end = time.monotonic() + _LEAVE_SECONDS
+        while (self._committing or self._stored) and time.monotonic() < end:
+            self._commit()
+            consumer.poll(0.02)  # what it gives is not committed, so it comes again
+        self._consumer = None
+        self._opened += 1
+        self._stored = self._committing | self._stored
+        self._committing = {}
+        # While a commit has no answer, the client would not be closed for most of a minute.
+        closing = Thread(target=consumer.close, name="kafka-closing", daemon=True)
+        closing.start()
+        closing.join(_LEAVE_SECONDS)
 
     def _open(self) -> kafka.Consumer:
         preflight(self.settings, self.password, self.topics)
@@ -141,6 +170,7 @@ class KafkaRowReader:
             | {
                 "error_cb": self.faults.on_error,
                 "group.id": self.group,
+                "on_commit": partial(self._committed, self._opened),
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",

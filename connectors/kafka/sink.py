@@ -4,6 +4,7 @@
 snapshot come again after a crash.
 """
 
+import contextlib
 import time
 from typing import Any
 
@@ -11,18 +12,23 @@ import confluent_kafka as kafka
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.kafka.faults import Faults, KafkaError, why
-from connectors.kafka.settings import REACH_SECONDS, KafkaSettings, client
+from connectors.kafka.admin import partitions_of
+from connectors.kafka.faults import Faults, KafkaError, unusable, why
+from connectors.kafka.settings import KafkaSettings, client
 from connectors.kafka.wire import Outgoing
 
 # Of what waits for the brokers; then the flow waits too.
 IN_FLIGHT_MESSAGES = 100_000
 IN_FLIGHT_KIB = 128 << 10
 _LARGEST = 16 << 20  # bytes of one message, as topics.py allows
+# What calls raise once the client has given up for good: its error, or one about that error.
+_FATAL = (kafka.KafkaException, SystemError)
 _SLICE = 0.25  # seconds of a wait between two looks at what came back
 
 
-class _Partition(StatefulSinkPartition[Outgoing, None]):
+class KafkaPartition(StatefulSinkPartition[Outgoing, None]):
+    """One client, that sends; also of use without a flow."""
+
     def __init__(self, sink: "KafkaSink") -> None:
         self.settings = sink.settings
         self.faults = sink.faults
@@ -41,29 +47,21 @@ class _Partition(StatefulSinkPartition[Outgoing, None]):
             # Longer than we wait: it is for us to give up, not for the client to drop.
             "message.timeout.ms": int(self.settings.delivery_seconds * 2_000) + 60_000,
         }
-        self.producer = kafka.Producer(made)
-        self.partitions = self._partitions()
+        try:
+            self.producer = kafka.Producer(made)
+        except kafka.KafkaException as error:
+            raise unusable(error) from error
+        # To send to a topic that is not there makes it, on some brokers.
+        self.partitions = partitions_of(self.producer, self.faults, self.settings)
         sink.part = self
 
-    def _partitions(self) -> dict[str, int]:
-        """Return the topics there are; to send to another makes it, on some brokers."""
-        try:
-            found = self.producer.list_topics(timeout=REACH_SECONDS).topics
-        except kafka.KafkaException as error:
-            self.producer.poll(0)  # gives what `faults` has not been told yet
-            last = self.faults.last
-            reason = "no broker answered within five seconds" if last is None else why(last)
-            raise KafkaError(
-                f"Kafka at {self.settings.bootstrap} cannot be used: {reason}"
-            ) from error
-        return {name: len(topic.partitions) for name, topic in found.items()}
-
     def write_batch(self, values: list[Outgoing]) -> None:
+        """Send entries. Raises KafkaError if one was not taken."""
         for value in values:
             if value.after_all:
                 self._flush()
             self._send(value)
-        self.producer.poll(0)
+        self._hear(0)
         self._check()
 
     def _send(self, value: Outgoing) -> None:
@@ -93,7 +91,7 @@ class _Partition(StatefulSinkPartition[Outgoing, None]):
                     on_delivery=self._delivered,
                 )
             except BufferError:  # the queue is full: what left it makes room
-                self.producer.poll(_SLICE)
+                self._hear(_SLICE)
                 self._check()
                 self._give_up_after(end)
             except kafka.KafkaException as error:
@@ -101,6 +99,17 @@ class _Partition(StatefulSinkPartition[Outgoing, None]):
             else:
                 self.sent += 1
                 return
+
+    def _hear(self, seconds: float, *, flush: bool = False) -> int:
+        """Take the brokers' word, waiting so long for it; after a flush return what still waits."""
+        try:
+            return self.producer.flush(seconds) if flush else self.producer.poll(seconds)
+        except _FATAL as error:
+            raise KafkaError(
+                f"Kafka at {self.settings.bootstrap} no longer knows what was sent to it "
+                f"({_name(error)}); if it came back without its data, restore them; then start "
+                "again: the run goes on from its last snapshot"
+            ) from error
 
     def _delivered(self, error: Any, message: Any) -> None:
         if error is None:
@@ -129,7 +138,7 @@ class _Partition(StatefulSinkPartition[Outgoing, None]):
         end = time.monotonic() + self.settings.delivery_seconds
         waiting = len(self.producer)
         # Anything acknowledged gives the rest as long again: it is slow, but alive.
-        while left := self.producer.flush(_SLICE):
+        while left := self._hear(_SLICE, flush=True):
             self._check()
             if left < waiting:
                 waiting, end = left, time.monotonic() + self.settings.delivery_seconds
@@ -137,13 +146,21 @@ class _Partition(StatefulSinkPartition[Outgoing, None]):
         self._check()
 
     def close(self) -> None:
+        """Let go of the brokers, once they have had the time to acknowledge."""
         # Input's end has its snapshot: something waits only if that failed, or the flow did. To
         # wait for a dead broker would keep the process from ending, and to raise would abort it.
         if left := len(self.producer):
             self.faults.counts["unacknowledged"] += left
             structlog.get_logger(__name__).error("kafka_unacknowledged", entries=left)
         self.producer.purge()
-        self.producer.flush(_SLICE)
+        with contextlib.suppress(*_FATAL):  # told before, and again by each call
+            self.producer.flush(_SLICE)
+
+
+def _name(error: BaseException) -> str:
+    """Return the client's name of a fatal error."""
+    known = error if isinstance(error, kafka.KafkaException) else error.__cause__
+    return known.args[0].name() if isinstance(known, kafka.KafkaException) else "unknown"
 
 
 class KafkaSink(FixedPartitionedSink[Outgoing, None]):
@@ -162,7 +179,7 @@ class KafkaSink(FixedPartitionedSink[Outgoing, None]):
         self.settings = settings
         self.password = password
         self.faults = Faults("sink")
-        self.part: _Partition | None = None
+        self.part: KafkaPartition | None = None
 
     @property
     def sent(self) -> int:
@@ -178,6 +195,6 @@ class KafkaSink(FixedPartitionedSink[Outgoing, None]):
         """One client, one partition."""
         return ["0"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> KafkaPartition:  # noqa: ARG002
         """Connect; there is no position to resume."""
-        return _Partition(self)
+        return KafkaPartition(self)

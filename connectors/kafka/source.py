@@ -21,6 +21,7 @@ from operators.messages import SECOND, Clock, Fused, Rejection
 BATCH = 1000
 _ANSWER_SECONDS = 15.0  # for the first word on a partition
 AHEAD_NS = 60 * SECOND
+ANEW = "begin anew under another 'prefix'"
 _FETCH_KIB = 16 << 10  # that each partition may have read ahead
 
 
@@ -32,7 +33,8 @@ class _Partition(StatefulSourcePartition[tuple[str, Any], int]):
         self.topic = source.settings.topic(source.topic)
         self.waiting: deque[kafka.Message] = deque()  # read, and not handed on yet
         self.at_end = False  # nothing follows what was read
-        self.number = 0  # the last of the writer's own; what has one not above it is a repeat
+        # The last of the writer's own; what has one not above it is a repeat.
+        self.number: int | None = None
         self.ended = False
         self.end: int | None = None  # where the log ends, as the broker said last
         self.shorter = Shorter()
@@ -72,6 +74,13 @@ class _Partition(StatefulSourcePartition[tuple[str, Any], int]):
             raise KafkaError(f"{self.topic} cannot be read: {why(error.args[0])}") from error
         wanted = self.source.start.get(self.shard) if resume is None else resume
         if wanted is None:
+            if low > 0 and self.source.whole:
+                raise KafkaError(
+                    f"{self.topic}, partition {self.shard}, begins at {low}, and no state tells "
+                    f"what came before; {ANEW}"
+                )
+            return int(low)
+        if resume is None and low == wanted + 1:  # `start` was handed on before
             return int(low)
         if wanted < low:
             raise self._expired(wanted, low)
@@ -115,16 +124,27 @@ class _Partition(StatefulSourcePartition[tuple[str, Any], int]):
                 break
             if type(message) is Rejection and entry.type != "rejection":
                 self.source.refused += 1
-        alignment.rest(self.shard, resting=self.at_end and not waiting)
+        self._rest(resting=self.at_end and not waiting)
         return batch
+
+    def _rest(self, *, resting: bool) -> None:
+        """Take note of whether nothing follows what was handed on."""
+        if resting:
+            self.source.caught_up.add(self.shard)
+        self.source.alignment.rest(self.shard, resting=resting)
 
     def _repeated(self, entry: Entry) -> bool:
         """Say whether the writer has sent an entry before, and take note of its number."""
         if not entry.number:
             return False
-        if entry.number <= self.number:
+        if self.number is not None and entry.number <= self.number:
             self.source.repeated += 1
             return True
+        if self.number is not None and entry.number > self.number + 1:
+            raise KafkaError(
+                f"{self.topic}, partition {self.shard}, lacks the entries {self.number + 1} to "
+                f"{entry.number - 1} at {entry.offset}: the broker has lost them; {ANEW}"
+            )
         self.number = entry.number
         return False
 
@@ -166,8 +186,8 @@ class _Partition(StatefulSourcePartition[tuple[str, Any], int]):
         if self.shorter.stays(self.end, self.next_offset):
             raise KafkaError(
                 f"{self.topic}, partition {self.shard}, ends at {self.end}, but was read up to "
-                f"{self.next_offset}: the broker has lost entries; restore its data, or delete "
-                "the recovery folder to begin with what it has"
+                f"{self.next_offset}: the broker has lost entries; restore its data, or "
+                f"{ANEW}"
             )
 
     def _fault(self, error: kafka.KafkaError) -> None:
@@ -181,8 +201,7 @@ class _Partition(StatefulSourcePartition[tuple[str, Any], int]):
         begins = "" if low is None else f", which begins at {low}"
         return KafkaError(
             f"{self.topic}, partition {self.shard}, no longer has the offset {wanted}{begins}: "
-            "what comes before was dropped or lost; delete the recovery folder to begin with "
-            "what the broker has, and raise the topic's retention"
+            f"what comes before was dropped or lost; {ANEW}, and raise the topic's retention"
         )
 
 
@@ -213,7 +232,8 @@ def _number(header: bytes | str | None) -> int:
 class KafkaSource(FixedPartitionedSource[tuple[str, Any], int]):
     """Read `shards` of a log as `(shard, message)`, each partition from its own offset.
 
-    Partitions begin at the oldest entry, or at `start`, or where the last snapshot stood. What
+    Partitions begin at the oldest entry, or at `start` (an entry that was handed on already), or
+    where the last snapshot stood. What
     cannot be decoded comes as a `Rejection`. Of several shards none runs more than `ahead_ns`
     of event time ahead of the slowest. Input ends once `stop` is set, or with `until_end`
     partition by partition at the mark that `wire.end` makes. While no broker answers, it waits.
@@ -235,8 +255,14 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Any], int]):
         stop: Event,
         until_end: bool = False,
         ahead_ns: int = AHEAD_NS,
+        whole: bool = False,
+        patient: bool = False,
     ) -> None:
-        """Prepare the source; nothing is opened yet. `topic` is named without the prefix."""
+        """Prepare the source; nothing is opened yet. `topic` is named without the prefix.
+
+        `whole` refuses to begin at an oldest entry that is not the first; `patient` holds other
+        shards back also for one that has nothing to give yet.
+        """
         self.settings = settings
         self.password = password
         self.topic = topic
@@ -245,7 +271,9 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Any], int]):
         self.start = start or {}
         self.stop = stop
         self.until_end = until_end
-        self.alignment = Alignment(ahead_ns)
+        self.whole = whole
+        self.alignment = Alignment(ahead_ns, patient=patient)
+        self.caught_up: set[int] = set()  # shards that have been at the end of their logs
         self.faults = Faults(f"source {topic}")
         self.refused = 0  # entries that could not be decoded
         self.repeated = 0  # entries that their writer sent twice, around a crash of its own

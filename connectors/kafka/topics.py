@@ -16,17 +16,25 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     holds: str
     key: str
-    days: int  # after which the broker may drop an entry
+    days: int | None  # after which the broker may drop an entry; None: never for its age
     # The later of two entries of one key takes the place of the first, some time afterwards.
     compacted: bool = False
 
     @property
     def config(self) -> dict[str, str]:
         """The broker's settings of this topic."""
-        return {
+        made = {"max.message.bytes": _LARGEST}
+        if self.days is None:
+            # Small segments, since the newest one is never compacted: a start reads all of it.
+            return made | {
+                "cleanup.policy": "compact",
+                "segment.bytes": str(32 << 20),
+                "segment.ms": "600000",
+                "min.cleanable.dirty.ratio": "0.01",
+            }
+        return made | {
             "cleanup.policy": "compact,delete" if self.compacted else "delete",
             "retention.ms": str(self.days * _DAY_MS),
-            "max.message.bytes": _LARGEST,
         }
 
 
@@ -34,39 +42,39 @@ LOG = Topic(
     name="log",
     holds="each shard's input in one total order: ticks, quotes, Clocks, notices, holes",
     key="symbol",
-    days=3,  # a shard is rebuilt from minutes of it; days are for replays
+    days=14,  # beyond the longest time that a market is closed: no state is cut meanwhile
 )
 FUSED = Topic(
     name="fused",
     holds="each shard's fused cross-sections, which the portfolio reads",
     key="shard",
-    days=1,
+    days=14,  # as the log
 )
 STATE = Topic(
     name="state",
     holds="each shard's state behind a bar close, in parts: where a shard that moves goes on",
     key="stage, key and turn",
-    days=3,
+    days=None,
     compacted=True,
 )
 DECISION_STATE = Topic(
     name="portfolio-state",
     holds="the same of the portfolio, in partition 0",
     key="stage, key and turn",
-    days=3,
+    days=None,
     compacted=True,
 )
 BARRIERS = Topic(
     name="barriers",
     holds="bar closes that were decided without all shards, in partition 0",
     key="none",
-    days=3,
+    days=14,
 )
 CONFIG = Topic(
     name="config",
     holds="the configuration that the log was written under, in partition 0",
     key="settings",
-    days=3650,
+    days=None,
     compacted=True,
 )
 CONTROL = Topic(

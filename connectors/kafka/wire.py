@@ -257,18 +257,19 @@ def decode(entry: Entry) -> Any:
     <Reason.BAD_TYPE: 'bad_type'>
     """
     if entry.version != VERSION or entry.type not in TYPES or entry.value is None:
-        return _rejected(entry, Reason.BAD_TYPE)
+        return rejected(entry, Reason.BAD_TYPE)
     try:
         message = _decoder(entry.type)(entry.value)
     except msgspec.ValidationError:
-        return _rejected(entry, Reason.BAD_TYPE)
+        return rejected(entry, Reason.BAD_TYPE)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return _rejected(entry, Reason.BAD_JSON)
+        return rejected(entry, Reason.BAD_JSON)
     if entry.type in _PLACED:
         return msgspec.structs.replace(message, offset=entry.offset)
     return message
 
 
-def _rejected(entry: Entry, reason: Reason) -> Rejection:
+def rejected(entry: Entry, reason: Reason) -> Rejection:
+    """Return the rejection of an entry."""
     payload = (entry.value or b"")[:PAYLOAD_KEPT]
     return Rejection(reason=reason, payload=payload, ts_init=entry.ts_init, offset=entry.offset)

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from connectors.sinks.sqlite import Row
 from connectors.sinks.tables import TABLES, Table
@@ -12,6 +12,15 @@ from operators.errors import StoreError
 SHOWN = 5  # keys of each kind that a report names
 
 type Key = tuple[Any, ...]
+
+
+class Difference(NamedTuple):
+    """A key under which two tiers differ."""
+
+    kind: Literal["missing", "extra", "different"]
+    key: Key
+    row: Row | None = None  # the first tier's, unless it is the second that has one too many
+    columns: tuple[str, ...] = ()  # in which they are different
 
 
 @dataclass
@@ -34,6 +43,26 @@ class Comparison:
         """Whether both hold the same."""
         return not (self.missing or self.extra or self.different)
 
+    def add(self, found: Difference | None) -> None:
+        """Count a key: where they differ, or (None) one that both hold alike."""
+        match found:
+            case None:
+                self.equal += 1
+                return
+            case Difference("missing"):
+                self.missing += 1
+                keys = self.missing_keys
+            case Difference("extra"):
+                self.extra += 1
+                keys = self.extra_keys
+            case _:
+                self.different += 1
+                keys = self.different_keys
+        if len(keys) < SHOWN:
+            keys.append(found.key)
+        for name in found.columns:
+            self.columns[name] = self.columns.get(name, 0) + 1
+
 
 def compare(
     first: Iterable[Row],
@@ -43,17 +72,35 @@ def compare(
     since: int | None = None,
     until: int | None = None,
 ) -> Comparison:
-    """Compare the rows of `table` in two tiers, each given in ascending order of key.
+    """Compare the rows of `table` in two tiers, as `differences` does.
 
-    Rows are tuples as `rows_of` makes them; with `since` and `until` (ns) only those count whose
-    aging time is in [since, until), and those without one. Values are equal where type and
-    value are, two NaN too.
+    Raises:
+        StoreError: rows are not in order, or a key comes twice.
+    """
+    told = Comparison(table)
+    for found in differences(first, second, table, since=since, until=until):
+        told.add(found)
+    return told
+
+
+def differences(
+    first: Iterable[Row],
+    second: Iterable[Row],
+    table: str,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+) -> Iterator[Difference | None]:
+    """Yield for each key of `table` in two tiers how they differ, None where they do not.
+
+    Rows are tuples as `rows_of` makes them, in ascending order of key; with `since` and `until`
+    (ns) only those count whose aging time is in [since, until), and those without one. Values
+    are equal where type and value are. NaN equals null, which the warm store keeps in its place.
 
     Raises:
         StoreError: rows are not in order, or a key comes twice.
     """
     of = TABLES[table]
-    told = Comparison(table)
     left, right = (
         _in_order(_within(rows, of, since, until), of, place)
         for place, rows in (("first", first), ("second", second))
@@ -62,17 +109,14 @@ def compare(
     while one is not None or other is not None:
         if other is None or (one is not None and one[0] < other[0]):
             assert one is not None
-            told.missing += 1
-            _note(told.missing_keys, one)
+            yield Difference("missing", _plain(one[0]), one[1])
             one = next(left, None)
         elif one is None or other[0] < one[0]:
-            told.extra += 1
-            _note(told.extra_keys, other)
+            yield Difference("extra", _plain(other[0]))
             other = next(right, None)
         else:
-            _judge(told, of, one, other)
+            yield _judge(of, one, other)
             one, other = next(left, None), next(right, None)
-    return told
 
 
 def stored_rows(
@@ -131,27 +175,18 @@ def _plain(key: Key) -> Key:
     return tuple(value for _, value in key)
 
 
-def _note(keys: list[Key], keyed: _Keyed) -> None:
-    if len(keys) < SHOWN:
-        keys.append(_plain(keyed[0]))
-
-
-def _judge(told: Comparison, table: Table, one: _Keyed, other: _Keyed) -> None:
-    differ = [
+def _judge(table: Table, one: _Keyed, other: _Keyed) -> Difference | None:
+    differ = tuple(
         name
         for name, left, right in zip(table.names, one[1], other[1], strict=True)
-        if not _is_equal(left, right)
-    ]
-    if not differ:
-        told.equal += 1
-        return
-    told.different += 1
-    _note(told.different_keys, one)
-    for name in differ:
-        told.columns[name] = told.columns.get(name, 0) + 1
+        if not _is_equal(_number(left), _number(right))
+    )
+    return Difference("different", _plain(one[0]), one[1], differ) if differ else None
 
 
 def _is_equal(left: Any, right: Any) -> bool:
-    if type(left) is not type(right):
-        return False
-    return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - NaN
+    return type(left) is type(right) and bool(left == right)
+
+
+def _number(value: Any) -> Any:
+    return None if value != value else value  # noqa: PLR0124 - NaN

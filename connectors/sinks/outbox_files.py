@@ -117,6 +117,12 @@ def save_overrun(folder: Path, reader: str, overrun: Overrun) -> None:
     _replace(folder / f"{reader}{_OVERRUN}", msgspec.json.encode(overrun), sync=True)
 
 
+def clear_overrun(folder: Path, reader: str, known: Overrun) -> None:
+    """Remove the mark of what a store has lost, unless it tells of more than is `known`."""
+    if overruns(folder).get(reader) == known:
+        (folder / f"{reader}{_OVERRUN}").unlink()
+
+
 def _replace(path: Path, content: bytes, *, sync: bool) -> None:
     new = path.with_name(f"{path.name}.new")
     with new.open("wb") as file:

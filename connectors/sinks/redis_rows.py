@@ -90,11 +90,12 @@ def read_signals(client: Redis, prefix: str = "nextgen") -> Iterator[Row]:
         found: Any = client.mget([signal_key(prefix, entry["signal_id"]) for _, entry in page])
         for text in found:
             if text is not None:  # it has expired
-                yield _row(text)
+                yield row_of(text)
         start = f"({page[-1][0]}"
 
 
-def _row(text: str) -> Row:
+def row_of(text: str) -> Row:
+    """Return the row that a signal's JSON was made of."""
     fields = _decode(text)
     return tuple(
         bytes(fields[name]).decode() if name in _OBJECTS else msgspec.json.decode(fields[name])

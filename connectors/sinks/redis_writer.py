@@ -205,10 +205,11 @@ class RedisWriter:
     def _failed(self, error: RedisError) -> EngineError:
         """Say what an error means; whatever comes next begins with a new connection."""
         self.close()
-        return _meaning(error, self._place)
+        return meaning(error, self._place)
 
 
-def _meaning(error: RedisError, place: str) -> EngineError:
+def meaning(error: RedisError, place: str) -> EngineError:
+    """Return what to raise for `error` of the server at `place`: what happened, and what to do."""
     said = redact(str(error))
     if isinstance(error, AuthenticationError | AuthorizationError):
         return StoreRefused(f"{place} refused the user's name or password: correct them")

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections import Counter
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -54,6 +55,23 @@ class RefusedRows:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())  # the store's reader goes past the row now
+
+
+class _Line(msgspec.Struct):
+    store: str
+
+
+def count_refused(path: Path) -> Counter[str]:
+    """Return how many lines the file at `path`, and the one before it, hold of each store."""
+    found: Counter[str] = Counter()
+    for each in (path.with_name(f"{path.name}.1"), path):
+        if each.exists():
+            with each.open("rb") as lines:
+                found.update(_line_of(line).store for line in lines if line.endswith(b"\n"))
+    return found
+
+
+_line_of = msgspec.json.Decoder(_Line).decode
 
 
 def _named(table: str, row: Row) -> Any:

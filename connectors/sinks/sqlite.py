@@ -166,9 +166,12 @@ def rows_of(message: Any, *, simulated: bool = False) -> Iterator[tuple[str, Row
 
 
 class _Partition(StatefulSinkPartition[Any, None]):
-    def __init__(self, path: Path, *, keep: int | None, simulated: bool) -> None:
+    def __init__(
+        self, path: Path, *, keep: int | None, proven: Callable[[], int] | None, simulated: bool
+    ) -> None:
         self.path = path
         self.keep = keep
+        self.proven = proven
         self.simulated = simulated
         self.store = open_store(path)
         self.newest = 0  # event time of the newest bar stored by this process
@@ -199,7 +202,11 @@ class _Partition(StatefulSinkPartition[Any, None]):
         self.unsynced = True
 
     def _prune(self, closes: Iterable[int]) -> None:
-        """Drop, once a minute of event time, what is older than `keep`."""
+        """Drop, once a minute of event time, what is older than `keep`.
+
+        Where there is a cold store, the age counts from what that has: a row that came up to
+        `keep` late, as repaired bars and outcomes do, is not dropped before it is there, too.
+        """
         if self.keep is None:
             return
         self.newest = max(self.newest, *closes, 0)
@@ -207,7 +214,8 @@ class _Partition(StatefulSinkPartition[Any, None]):
             return
         self.pruned = self.newest
         with transaction(self.store):
-            forget(self.store, self.newest - self.keep)
+            proven = None if self.proven is None else self.proven() - self.keep
+            forget(self.store, self.newest - self.keep, proven)
 
     def snapshot(self) -> None:
         """Make what was written so far outlast a power cut, not only the end of the process.
@@ -238,13 +246,22 @@ class SqliteSink(FixedPartitionedSink[Any, None]):
     Takes `(key, message)` with any message of `operators.messages`; what has no table is
     passed over. One transaction a batch. Guarantee: *At least once; rows are upserted by
     their identity.* In live runs rows older than one day of event time are dropped; a
-    replay keeps all. `simulated` says that the market is a simulator's; it stands in the
-    rows and in the run's.
+    replay keeps all. `proven` tells up to which bar close (ns) a cold store has taken every
+    row: the day then counts back from there. `simulated` says that the market is a
+    simulator's; it stands in the rows and in the run's.
     """
 
-    def __init__(self, path: Path | str, *, live: bool = False, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        live: bool = False,
+        proven: Callable[[], int] | None = None,
+        simulated: bool = False,
+    ) -> None:
         self.path = Path(path)
         self.keep = DAY if live else None
+        self.proven = proven
         self.simulated = simulated
 
     def list_parts(self) -> list[str]:
@@ -253,4 +270,4 @@ class SqliteSink(FixedPartitionedSink[Any, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Partition:  # noqa: ARG002
         """Open the store; there is no position to resume, since rows have identities."""
-        return _Partition(self.path, keep=self.keep, simulated=self.simulated)
+        return _Partition(self.path, keep=self.keep, proven=self.proven, simulated=self.simulated)

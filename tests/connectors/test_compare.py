@@ -90,7 +90,9 @@ def test_all_are_counted_and_the_first_few_named():
         (0.1 + 0.2, 0.1 + 0.2, True),
         (0.1 + 0.2, 0.3, False),
         (math.nan, math.nan, True),
-        (math.nan, None, False),
+        (math.nan, None, True),  # which is what SQLite makes of it
+        (-0.0, 0.0, True),
+        (None, 0.0, False),
         (1, 1.0, False),  # a column's type has changed on the way
         ('{"a":1}', '{"a": 1}', False),  # JSON is compared by its bytes
         ("x", b"x", False),

@@ -7,13 +7,14 @@ import sys
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 from connectors.sinks import store as store_module
-from connectors.sinks.drain import Drain, DrainSettings, stop_drains
+from connectors.sinks.drain import Drain, DrainSettings, finish_drains, stop_drains
 from connectors.sinks.outbox_reader import OutboxReader
 from connectors.sinks.refused_rows import RefusedRows
 from connectors.sinks.sqlite import MINUTE, rows_of
@@ -283,6 +284,52 @@ def test_stopping_does_not_wait_for_a_store_that_is_down(outbox, tmp_path):
     assert len(writer.batches) <= 2  # one more try at most
     with draining(outbox, SqliteWriter(writer.path)):
         until(delivered(outbox))
+    assert len(stored(writer.path)) == 5
+
+
+def test_connection_cut_while_idle_does_not_end_a_drain_that_stops(outbox, tmp_path):
+    writer = Watched(tmp_path / "store.sqlite", StoreDown("cut"))
+    drain = Drain(OutboxReader(outbox, "sqlite"), writer, outbox.refused, QUICK)
+    outbox.put(bars(0, 5))
+    drain._stopping.set()
+    drain.start()
+    drain.stop(30)
+
+    assert len(stored(writer.path)) == 5
+
+
+def test_finishing_takes_as_long_as_stores_that_are_up_need(outbox, tmp_path):
+    for n in range(50):
+        outbox.put(bars(n * 10, 10))
+    writer = Watched(tmp_path / "store.sqlite")
+    down = Watched(tmp_path / "down.sqlite", *[StoreDown("gone")] * 100)
+    drains = [
+        Drain(OutboxReader(outbox, "sqlite"), each, outbox.refused, DrainSettings(batch_rows=10))
+        for each in (writer, down)
+    ]
+    for drain in drains:
+        drain.start()
+    finish_drains(drains, Event())
+
+    assert len(stored(writer.path)) == 500
+    assert [drain.health.state for drain in drains] == ["stopped", "stopped"]
+
+
+def test_finishing_in_a_hurry_ends_at_once(outbox, tmp_path):
+    writer = Watched(tmp_path / "store.sqlite")
+    drain = Drain(OutboxReader(outbox, "sqlite"), writer, outbox.refused, QUICK)
+    hurry = Event()
+    hurry.set()
+    held = writer.write
+    release = Event()
+    writer.write = lambda rows: release.wait(60) and held(rows)
+    outbox.put(bars(0, 5))
+    drain.start()
+    finish_drains([drain], hurry)
+
+    assert drain.health.state == "starting"
+    release.set()
+    drain.stop(30)
     assert len(stored(writer.path)) == 5
 
 

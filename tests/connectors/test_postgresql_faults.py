@@ -90,14 +90,6 @@ def in_thread(function, *arguments):
     return thread, failed
 
 
-def waiting(server, settings, word):
-    """Say whether a session waits for a lock with a statement that has `word` in it."""
-    return server.sql(
-        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-        f"AND datname = '{settings.database}' AND query LIKE '%{word}%'"
-    )
-
-
 def test_a_deadlock_is_written_again(server):
     settings = server.migrated()
     batch = rows(signal("A"), stored_bar("GATE"), Tally(key="all", name="bars", count=2))
@@ -114,9 +106,13 @@ def test_a_deadlock_is_written_again(server):
             other.execute("SET LOCAL deadlock_timeout = '1h'")
             other.execute("SELECT 1 FROM tallies FOR UPDATE")
             work, failed = in_thread(writer.write, batch)
-            until(lambda: waiting(server, settings, 'INTO "bars"'), "the writer holds signals")
+            until(
+                lambda: server.waiting(settings.database, 'INTO "bars"'), "the writer holds signals"
+            )
             wanted, hindered = in_thread(other.execute, "SELECT 1 FROM signals FOR UPDATE")
-            until(lambda: waiting(server, settings, "signals FOR"), "the other waits for it")
+            until(
+                lambda: server.waiting(settings.database, "signals FOR"), "the other waits for it"
+            )
             gate.execute("COMMIT")  # the writer goes on to tallies, which the other holds
             wanted.join()
             assert "deadlock detected" in server.said()
@@ -223,7 +219,10 @@ def test_a_server_that_is_killed_loses_nothing_it_took(own_server):
             gate.execute("BEGIN")
             gate.execute("LOCK TABLE bars IN SHARE MODE")
             work, failed = in_thread(writer.write, batch)
-            until(lambda: waiting(own_server, settings, 'INTO "bars"'), "it waits for the lock")
+            until(
+                lambda: own_server.waiting(settings.database, 'INTO "bars"'),
+                "it waits for the lock",
+            )
             own_server.kill()
             work.join()
         assert [type(error) for error in failed] == [StoreDown]
@@ -269,7 +268,7 @@ def test_a_commit_whose_reply_is_lost_is_written_again_without_harm(server):
         writer.write(bars("A"))
         other.execute("SELECT pg_advisory_lock(1)")
         work, failed = in_thread(writer.write, batch)
-        until(lambda: waiting(server, settings, "COMMIT"), "the commit waits")
+        until(lambda: server.waiting(settings.database, "COMMIT"), "the commit waits")
         proxy.mute()
         other.execute("SELECT pg_advisory_unlock(1)")
         until(lambda: symbols(settings, "tallies"), "it is committed")

@@ -30,7 +30,7 @@ def test_the_second_run_decides_from_its_first_bar_on(stores):
     assert rows(first, "SELECT count(*) FROM signals")[0][0] > 0
     [(last,)] = rows(first, "SELECT max(ts_close) FROM bars")
     [(begun,)] = rows(second, "SELECT min(ts_close) FROM signals")
-    [(seen,)] = rows(second, "SELECT min(ts_close) FROM bars WHERE ts_close > %d" % last)
+    [(seen,)] = rows(second, f"SELECT min(ts_close) FROM bars WHERE ts_close > {last}")
     assert begun <= seen
 
 

@@ -40,6 +40,11 @@ class Broker(Server):
         admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{self.port}", "log_level": 0})
         return bool(admin.list_topics(timeout=1).brokers)
 
+    def stop(self):
+        """End it at once: it takes seconds to end in order, and has nothing to save."""
+        if self.process is not None:
+            self.kill()
+
     def settings(self, **given):
         """Return settings with a prefix that nobody has used."""
         self.made += 1

@@ -87,6 +87,13 @@ class PostgresqlServer(Server):
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def waiting(self, database, word=""):
+        """Say whether a session waits for a lock, with a statement that has `word` in it."""
+        return self.sql(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            f"AND datname = '{database}' AND query LIKE '%{word}%'"
+        )
+
     def said(self):
         """Return the server's log."""
         return (self.home / "server.log").read_text(errors="replace")

@@ -1,0 +1,146 @@
+"""End the processes of a run through Kafka at seeded moments, begin each again, and keep count."""
+
+import random
+import signal
+import sqlite3
+import time
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, TopicPartition
+
+from connectors.kafka.settings import client
+from connectors.kafka.topics import FUSED, LOG, SIGNALS
+from tests.integration.replays import rows
+from tests.pipeline import ARCHIVE, INGEST, PORTFOLIO, numbers_of
+
+LIMIT = 600.0
+_TOPICS = {INGEST: LOG.name, PORTFOLIO: SIGNALS.name}
+
+
+@dataclass
+class Strike:
+    """One process, ended once it has come `share` of the way through event time."""
+
+    process: str
+    share: float
+    order: signal.Signals = signal.SIGKILL
+    seconds_to_end: float = 0.0
+    seconds_to_output: float = 0.0  # from its new start to what it had not sent before
+    repeated: int = 0  # output that was not acknowledged as done with, and is sent again
+
+
+def seeded(seed, processes, count, *, first=0.1, last=0.9, order=signal.SIGKILL):
+    """Return `count` strikes, `processes` in a shuffled turn, each in its own part of the time."""
+    generator = random.Random(seed)
+    turn = [processes[n % len(processes)] for n in range(count)]
+    generator.shuffle(turn)
+    part = (last - first) / count
+    return [
+        Strike(name, first + part * (n + generator.random()), order) for n, name in enumerate(turn)
+    ]
+
+
+def drill(pipeline, watch, strikes, span):
+    """Run the pipeline's processes to their end, and each of `strikes` on the way.
+
+    `span` is the first and last bar close. A process is struck again only once it has sent
+    something new; meanwhile others may be.
+    """
+    begin, end = span
+    waiting = {name: [s for s in strikes if s.process == name] for name in pipeline.processes}
+    back = {}  # by process: its last strike, and what it had sent before that
+    last = {}  # by process: its last strike, and what had been repeated before that
+    limit = time.monotonic() + LIMIT
+    while any(waiting.values()) or back:
+        assert time.monotonic() < limit, (waiting, back)
+        for name in pipeline.processes:
+            if not pipeline.running(name) and name == ARCHIVE:
+                pipeline.start(name)  # it had nothing to do for a while
+            if name in back:
+                strike, before = back[name]
+                if made(pipeline, watch, name) > before:
+                    strike.seconds_to_output = time.monotonic() - pipeline.begun[name]
+                    del back[name]
+            elif waiting[name]:
+                strike = waiting[name][0]
+                if reached(pipeline, watch, name) >= begin + strike.share * (end - begin):
+                    waiting[name].pop(0)
+                    _strike(pipeline, watch, strike, last)
+                    back[name] = strike, made(pipeline, watch, name)
+                    pipeline.start(name)
+                else:
+                    assert pipeline.running(name), f"{name} ended before {strike.share:.2f}"
+        time.sleep(0.01)
+    pipeline.finish()
+    for name, (strike, before) in last.items():
+        watch.settle(*_place(name))
+        strike.repeated = watch.repeated(*_place(name)) - before
+
+
+def _strike(pipeline, watch, strike, last):
+    name = strike.process
+    if strike.order is signal.SIGKILL:
+        pipeline.kill(name)
+    else:
+        strike.seconds_to_end = pipeline.stop(name)
+    if name == ARCHIVE:
+        strike.repeated = unacknowledged(pipeline, watch)
+        return
+    watch.settle(*_place(name))
+    repeated = watch.repeated(*_place(name))
+    if name in last:
+        earlier, before = last[name]
+        earlier.repeated = repeated - before
+    last[name] = strike, repeated
+
+
+def reached(pipeline, watch, name):
+    """Return the bar close up to which a process has sent, or stored, its output."""
+    if name == ARCHIVE:
+        return _stored(pipeline, "SELECT coalesce(max(ts_close), 0) FROM signals")
+    return watch.furthest(*_place(name))
+
+
+def made(pipeline, watch, name):
+    """Return how much a process has sent, or stored; repeats do not count."""
+    if name == ARCHIVE:
+        return _stored(pipeline, "SELECT count(*) FROM signals")
+    return watch.entries(*_place(name))
+
+
+def unacknowledged(pipeline, watch):
+    """Return how many signals stand in SQLite that archive had not said to have stored."""
+    settings = pipeline.settings
+    consumer = Consumer(
+        client(settings, None) | {"group.id": settings.topic("archive-sqlite")},
+    )
+    try:
+        topic = settings.topic(SIGNALS.name)
+        places = [TopicPartition(topic, number) for number in range(settings.partitions)]
+        said = {place.partition: place.offset for place in consumer.committed(places, timeout=10)}
+    finally:
+        consumer.close()
+    sent = {
+        identity: (partition, offset)
+        for (partition, identity), (_, offset) in list(watch.new[SIGNALS.name].items())
+    }
+    stored = {identity for (identity,) in rows(pipeline.store, "SELECT signal_id FROM signals")}
+    return sum(
+        offset >= max(said[partition], 0)
+        for identity, (partition, offset) in sent.items()
+        if identity in stored
+    )
+
+
+def _place(name):
+    """Return the topic, and the partitions of it, that a process writes its output to."""
+    if name in _TOPICS:
+        return _TOPICS[name], None
+    return FUSED.name, numbers_of(name)
+
+
+def _stored(pipeline, query):
+    try:
+        return rows(pipeline.store, query)[0][0]
+    except sqlite3.Error:  # it is just being made
+        return 0
