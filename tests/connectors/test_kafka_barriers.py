@@ -29,7 +29,9 @@ def hands():
 
 
 def watch(hands, *, shards=(0, 1, 2), **fields):
-    return BarrierWatch(shards, 1.0, clock=hands, **fields)
+    made = BarrierWatch(shards, 1.0, clock=hands, **fields)
+    assert made.due() is None  # it is asked all the time, and from the start
+    return made
 
 
 def test_a_close_that_every_shard_reaches_needs_none(hands):
