@@ -1,6 +1,7 @@
 """Run the engine in one process: universe, store, recovery, stopping."""
 
 import gc
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -156,8 +157,10 @@ def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool
         proven = None
         if run.services is not None and run.services.stores:
             # Half a second of imports, and only then.
-            from flows.delivery import delivering, proven_by  # noqa: PLC0415
+            from flows.delivery import delivering, outbox_folder, proven_by  # noqa: PLC0415
 
+            if how == "fresh" and run.overwrite:  # nobody waits for what is replaced
+                shutil.rmtree(outbox_folder(store), ignore_errors=True)
             delivered = stack.enter_context(
                 delivering(
                     run.services,

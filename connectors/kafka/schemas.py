@@ -13,7 +13,9 @@ import msgspec
 import numpy as np
 
 from connectors.kafka import records, wire
+from connectors.kafka.control import KINDS
 from connectors.sinks.tables import TABLES
+from operators.messages import Control
 
 FOLDER = Path(__file__).parent / "schemas"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,6 +26,16 @@ _SQL: dict[str, dict[str, str]] = {
     "BLOB": {"type": "string", "contentEncoding": "base64"},
 }
 _LISTS = {("signals", "reasons"), ("portfolio", "holdings")}  # of the JSON columns; else objects
+_CONFIG: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "settings": {"type": "object"},
+        "models": {"type": "array", "items": {"type": "string"}},
+        "partitions": {"type": "integer"},
+        "log": {"type": "string"},
+    },
+    "required": ["settings", "models", "partitions", "log"],
+}
 # What the engine keeps to itself: never sent, so that readers need not know it.
 _OWN = frozenset({"marks", "forgotten"})
 RECORDS = tuple(table for table in TABLES if table not in _OWN)
@@ -51,7 +63,17 @@ def made() -> dict[str, dict[str, Any]]:
     found = {table: _record(table) for table in RECORDS}
     found |= {name: _message(name) for name in wire.TYPES}
     found[wire.END] = _named(wire.END, wire.VERSION, {"type": "object"})
+    found["control"] = _named("control", wire.VERSION, _order())
+    found["config"] = _named("config", wire.VERSION, _CONFIG)
     return found
+
+
+def _order() -> dict[str, Any]:
+    """Return the form of an operator's order: what other programs may write."""
+    _, definitions = msgspec.json.schema_components((Control,))
+    order: dict[str, Any] = definitions["Control"]
+    order["properties"]["kind"] = {"enum": sorted(KINDS)}
+    return {name: order[name] for name in ("type", "properties", "required")}
 
 
 def write() -> None:

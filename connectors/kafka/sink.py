@@ -95,6 +95,8 @@ class KafkaPartition(StatefulSinkPartition[Outgoing, None]):
                 self._check()
                 self._give_up_after(end)
             except kafka.KafkaException as error:
+                if error.args[0].fatal() or error.args[0].name() == "_FATAL":
+                    raise self._forgotten(error) from error
                 raise KafkaError(f"{topic} takes no entry: {why(error.args[0])}") from error
             else:
                 self.sent += 1
@@ -105,11 +107,14 @@ class KafkaPartition(StatefulSinkPartition[Outgoing, None]):
         try:
             return self.producer.flush(seconds) if flush else self.producer.poll(seconds)
         except _FATAL as error:
-            raise KafkaError(
-                f"Kafka at {self.settings.bootstrap} no longer knows what was sent to it "
-                f"({_name(error)}); if it came back without its data, restore them; then start "
-                "again: the run goes on from its last snapshot"
-            ) from error
+            raise self._forgotten(error) from error
+
+    def _forgotten(self, error: BaseException) -> KafkaError:
+        return KafkaError(
+            f"Kafka at {self.settings.bootstrap} no longer knows what was sent to it "
+            f"({_name(error)}); if it came back without its data, restore them; then start again: "
+            "the run goes on from its last snapshot"
+        )
 
     def _delivered(self, error: Any, message: Any) -> None:
         if error is None:

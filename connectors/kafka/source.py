@@ -181,6 +181,7 @@ class _Partition(StatefulSourcePartition[tuple[str, Any], int]):
                 self._fault(error)
                 continue
             self.source.faults.answered()
+        self.source.look_again()
         said = self.consumer.get_watermark_offsets(self._place(), cached=True)
         self.end = None if said is None or said[1] < 0 else int(said[1])
         if self.shorter.stays(self.end, self.next_offset):
@@ -302,6 +303,13 @@ class KafkaSource(FixedPartitionedSource[tuple[str, Any], int]):
         self.parts[part.shard] = part
         self._begun += 1
         return part
+
+    def look_again(self) -> None:
+        """Check the topic again if the client has been told that it is not what it was."""
+        last = self.faults.last
+        if last is not None and last.name() in LASTING:
+            self.faults.last = None
+            preflight(self.settings, self.password, (self.topic,))
 
     def lag(self) -> dict[int, int]:
         """Return for each open shard how many entries are not handed on yet."""

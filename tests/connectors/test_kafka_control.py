@@ -1,11 +1,14 @@
 """Orders through a real broker into a feed's inbox."""
 
 import contextlib
+import json
 
+import jsonschema
 import msgspec
 import pytest
 
 from connectors.feeds import Inbox, InboxSettings
+from connectors.kafka import schemas
 from connectors.kafka.admin import ensure_topics
 from connectors.kafka.control import ControlFeed, order_entry
 from connectors.kafka.send import send
@@ -82,3 +85,9 @@ def test_an_order_that_the_journal_holds_is_not_given_again(settings):
         send(settings, None, [held, order_entry(RESUME)])
         assert orders(inbox, 1) == [RESUME]
         assert feed.health.counts["repeated"] == 1
+
+
+def test_an_order_is_of_the_form_that_others_may_write():
+    jsonschema.validate(json.loads(order_entry(STOP).value), schemas.load("control"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"kind": "sell", "actor": "a"}, schemas.load("control"))

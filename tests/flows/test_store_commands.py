@@ -497,15 +497,21 @@ def held(store):
 
 LIVE = """
 import sys
+import time
 from pathlib import Path
+from connectors.sinks.outbox_waiting import waiting
+from flows.delivery import outbox_folder
 from flows.engine import Run, inputs_for, run_flow
 from connectors.sources.replay import ReplaySource
 from flows.services import load_services
 from flows.settings import load_profile
-bars, store, services = map(Path, sys.argv[1:])
+bars, store, services = map(Path, sys.argv[1:4])
+def keep_up(_):  # as a live run does, whose input comes slowly
+    while sys.argv[4] == "True" and waiting(outbox_folder(store), "postgresql").rows:
+        time.sleep(0.01)
 inputs, settings = inputs_for(load_profile("equities", symbols=("AAPL", "MSFT")), [bars])
 run = Run(settings, store, [], live=True, services=load_services(services))
-run_flow(run, lambda stop, _: ReplaySource(inputs, stop=stop))
+run_flow(run, lambda stop, _: ReplaySource(inputs, stop=stop, on_progress=keep_up))
 """
 
 
@@ -515,9 +521,11 @@ def test_engine_counts_a_live_runs_day_from_what_the_cold_store_has(place, tmp_p
     if not up:
         place.proxies["postgresql"].refuse()
     bars = ROOT / "data/bars/eqker_us_1m_2019-02-11_15"
-    line = [sys.executable, "-c", LIVE, bars, store, place.file]
+    line = [sys.executable, "-c", LIVE, bars, store, place.file, up]
     try:
-        done = subprocess.run(list(map(str, line)), cwd=ROOT, capture_output=True, check=False)
+        done = subprocess.run(
+            list(map(str, line)), cwd=ROOT, capture_output=True, check=False, timeout=300
+        )
     finally:
         place.proxies["postgresql"].heal()
     assert done.returncode == 0, done.stderr.decode()

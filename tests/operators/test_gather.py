@@ -15,8 +15,7 @@ def fused(shard, ts_close, value=0.5, notices=(), offset=0, **fields):
     cross = cross_section(SHARDS[str(shard)], ts_close, shard=shard, notices=notices, **fields)
     size = len(cross.symbols)
     legs = [
-        leg(name, ts_close, np.full(size, value))
-        for name in ("forecast", "policy", "sentiment")
+        leg(name, ts_close, np.full(size, value)) for name in ("forecast", "policy", "sentiment")
     ]
     made = fuse(cross, legs, FusionSettings())
     return msgspec.structs.replace(made, offset=offset)
