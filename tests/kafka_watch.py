@@ -71,6 +71,13 @@ class Watch:
         """Return how many entries were sent once more."""
         return sum(self._of(self.repeats, topic, partitions))
 
+    def until(self, is_so, seconds=120.0):
+        """Wait until something is so."""
+        end = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < end, dict(self.count)
+            time.sleep(0.01)
+
     def settle(self, topic, partitions=None):
         """Wait until nothing more comes of a writer that has ended."""
         before, now = -1, 0

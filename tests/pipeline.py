@@ -31,7 +31,7 @@ class Pipeline:
         self.inputs = inputs
         self.profile = profile
         self.settings = broker.settings(**{"partitions": 8} | kafka)
-        self.services = self.file("services.toml", self.settings, tiers)
+        self.services = self._file("services.toml", self.settings, tiers)
         self.secrets = {} if tiers is None else tiers.secrets
         self.store = folder / "archive.sqlite"
         self.bare = folder / "bare"  # where shards and the portfolio run, and leave nothing
@@ -40,8 +40,11 @@ class Pipeline:
         self.begun = {}  # by name: when it was started last
         ensure_topics(self.settings)
 
-    def file(self, name, settings, tiers=None):
-        """Write a file of services."""
+    def changed(self, **kafka):
+        """Return a file of services with other settings of Kafka."""
+        return self._file("changed.toml", msgspec.structs.replace(self.settings, **kafka))
+
+    def _file(self, name, settings, tiers=None):
         told = msgspec.to_builtins(settings)
         lines = [f"{key} = {json.dumps(value)}" for key, value in told.items() if value is not None]
         path = self.folder / name

@@ -1,5 +1,6 @@
 """End the processes of a run through Kafka at seeded moments, begin each again, and keep count."""
 
+import json
 import random
 import signal
 import sqlite3
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, TopicPartition
 
 from connectors.kafka.settings import client
-from connectors.kafka.topics import FUSED, LOG, SIGNALS
+from connectors.kafka.topics import FUSED, LOG, OUTCOMES, SIGNALS
 from tests.integration.replays import rows
 from tests.pipeline import ARCHIVE, INGEST, PORTFOLIO, numbers_of
+from tests.support import MINUTE
 
 LIMIT = 600.0
+FIRST = 1_723_161_480_000_000_000  # ns: of the shipped recording, once it has warmed up
 _TOPICS = {INGEST: LOG.name, PORTFOLIO: SIGNALS.name}
 
 
@@ -92,6 +95,65 @@ def _strike(pipeline, watch, strike, last):
         earlier, before = last[name]
         earlier.repeated = repeated - before
     last[name] = strike, repeated
+
+
+def rescale(pipeline, watch, counts, span):
+    """Run the shards in so many processes, one count after the other, up to the end.
+
+    Each count takes over from the one before when an equal share of event time has passed.
+    """
+    begin, end = span
+    running = []
+    for step, count in enumerate(counts):
+        for name in running:
+            if pipeline.processes[name].poll() is None:
+                pipeline.stop(name)
+            del pipeline.processes[name]
+        running = split(pipeline.settings.partitions, count)
+        pipeline.start(*running)
+        if step < len(counts) - 1:
+            moment = begin + (step + 1) / len(counts) * (end - begin)
+            watch.until(lambda at=moment: watch.furthest(FUSED.name) >= at)
+            assert any(pipeline.running(name) for name in running), "the stream was too short"
+    pipeline.finish()
+
+
+def split(partitions, count):
+    """Return the shards of `count` processes.
+
+    >>> split(8, 2)
+    ['0-3', '4-7']
+    """
+    size = partitions // count
+    return [f"{first}-{first + size - 1}" for first in range(0, partitions, size)]
+
+
+def bar_closes(store):
+    """Return the first and the last bar close of a run."""
+    [found] = rows(store, "SELECT min(ts_close), max(ts_close) FROM bars")
+    return found
+
+
+def whole(watch, plain):
+    """Check what was sent: each of the plain run's results, in order, repeats as they were."""
+    watch.settle(SIGNALS.name)
+    assert watch.different == []
+    assert watch.disorder == []
+    for table in (SIGNALS.name, PORTFOLIO, OUTCOMES.name):
+        [(count,)] = rows(plain, f"SELECT count(*) FROM {table}")
+        assert watch.entries(table) == count
+
+
+def headlines(path):
+    """Write two headlines for the middle of the shipped recording, and return the path."""
+    texts = ("Bitcoin soars as regulators approve new funds", "Ethereum exchange is hacked")
+    path.write_text(
+        "".join(
+            json.dumps({"text": text, "available_at": FIRST + n * MINUTE}) + "\n"
+            for n, text in enumerate(texts)
+        )
+    )
+    return path
 
 
 def reached(pipeline, watch, name):

@@ -18,6 +18,7 @@ from connectors.sinks.postgresql_reader import read_rows
 from connectors.sinks.redis_rows import read_signals
 from connectors.sinks.redis_writer import RedisSettings, open_client
 from connectors.sinks.store import open_store
+from connectors.sinks.tables import TABLES
 from flows.delivery import outbox_folder
 from flows.settings import PROFILES
 from operators.messages import Raw
@@ -157,28 +158,43 @@ class Tiers:
     def _analytics(self, warm):
         """Return the first few points that differ in their numbers, beyond twelve digits.
 
-        New series show in VictoriaMetrics some seconds after they were written, so it is asked
-        until all are there, within reason.
+        One symbol after the other, for there may be millions. New series show in
+        VictoriaMetrics some seconds after they were written, so it is asked until all are
+        there, within reason.
         """
-        expected = dict(
+        found = warm.execute("SELECT DISTINCT symbol FROM bars UNION SELECT ''")
+        symbols = [symbol for (symbol,) in found]
+        end = time.monotonic() + SHOWN_AFTER
+        told = []
+        for symbol in symbols:
+            expected = self._expected(warm, symbol)
+            while (wrong := self._wrong(expected, symbol)) and time.monotonic() < end:
+                time.sleep(0.5)
+            told += [*wrong[:2], f"{len(wrong)} points of {symbol}"] if wrong else []
+        return told
+
+    def _expected(self, warm, symbol):
+        """Return what analytics should hold of a symbol, or of none: the portfolio's."""
+        tables = ("signals", "bars", "outcomes") if symbol else ("portfolio",)
+        return dict(
             chain.from_iterable(
                 points_of(line)
-                for table in ("signals", "bars", "portfolio", "outcomes")
-                for row in stored_rows(warm, table)
-                if (line := line_of(table, row, self.prefix)) is not None
+                for table in tables
+                for row in warm.execute(
+                    f"SELECT {', '.join(TABLES[table].names)} FROM {table} "
+                    f"WHERE {'symbol' if symbol else chr(39) * 2} = ?",
+                    (symbol,),
+                )
+                if (line := line_of(table, tuple(row), self.prefix)) is not None
             )
         )
-        end = time.monotonic() + SHOWN_AFTER
-        while wrong := self._wrong_points(expected):
-            if time.monotonic() > end:
-                return [*wrong[:5], f"{len(wrong)} points in all"]
-            time.sleep(0.5)
-        return []
 
-    def _wrong_points(self, expected):
+    def _wrong(self, expected, symbol):
         held = {
             (name, tags, at): value
-            for (name, tags), points in self.servers["influxdb"].series(self.prefix).items()
+            for (name, tags), points in self.servers["influxdb"]
+            .series(self.prefix, symbol=symbol)
+            .items()
             for at, value in points.items()
         }
         return [
@@ -188,6 +204,17 @@ class Tiers:
             or key not in expected
             or not isclose(held[key], expected[key], rel_tol=DIGITS)
         ]
+
+
+def end(server):
+    """End a server as hard as what it acknowledged survives.
+
+    VictoriaMetrics acknowledges what it holds in memory alone, for some seconds.
+    """
+    if isinstance(server, VictoriaMetrics):
+        server.stop()
+    else:
+        server.kill()
 
 
 def points_of(line):

@@ -14,11 +14,12 @@ from connectors.sinks.postgresql_migrations import migrate
 from flows.delivery import outbox_folder
 from tests.drill import engine, until, venue
 from tests.integration.replays import command, digest, nextgen, replay, rows
+from tests.long_run import replayed
 from tests.metrics import metrics
 from tests.servers.postgresql import password
 from tests.servers.process import free_port
 from tests.small_disk import small_disks
-from tests.tiers import STORES, behind, delivered, produced, tiers
+from tests.tiers import STORES, behind, delivered, end, produced, tiers
 from tests.wide import wide
 
 SYMBOLS = 4
@@ -94,14 +95,6 @@ def catches_up(store, name):
     until(lambda: delivered(store, name) >= mark, every=0.05)
 
 
-def end(server):
-    """End a server as hard as what it acknowledged survives.
-
-    VictoriaMetrics acknowledges what it holds in memory alone, for some seconds.
-    """
-    server.kill() if "victoria" not in str(server.line[0]) else server.stop()
-
-
 def test_each_store_may_go_and_all_at_once(stores, recording, undisturbed, tmp_path):
     stores.fresh()
     store, log = tmp_path / "run.sqlite", tmp_path / "run.log"
@@ -139,6 +132,19 @@ def test_each_store_may_go_and_all_at_once(stores, recording, undisturbed, tmp_p
     assert not any(behind(store, name) for name in STORES)
     assert not overruns(outbox_folder(store))
     assert not (outbox_folder(store) / "refused.jsonl").exists()
+
+
+def test_replay_at_full_speed_ends_once_every_store_has_every_row(
+    stores, recording, undisturbed, tmp_path
+):
+    stores.fresh()
+    store = tmp_path / "run.sqlite"
+    samples = replayed(stores, store, recording)
+
+    assert set(samples[-1].rows.values()) == {samples[-1].made}
+    assert max(sample.recovery for sample in samples) < 10_000_000
+    assert digest(store) == undisturbed
+    assert stores.differences(store) == {}
 
 
 def test_wrong_passwords_stop_neither_the_run_nor_the_other_stores(
@@ -199,7 +205,7 @@ def test_outbox_that_overruns_is_told_and_costs_only_the_store_that_is_down(
     store, log = tmp_path / "run.sqlite", tmp_path / "run.log"
     stores.proxies["postgresql"].refuse()
     try:
-        with replaying(stores, store, recording, "--speed", 60, log=log) as process:
+        with replaying(stores, store, recording, "--speed", 30, log=log) as process:
             process.wait(120)
     finally:
         stores.proxies["postgresql"].heal()

@@ -44,21 +44,23 @@ class VictoriaMetrics(Server):
         with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
             return answer.read()
 
-    def series(self, profile):
+    def series(self, profile, **tags):
         """Return what it holds of `profile`: {(name, tags): {time in ms: number}}.
 
+        Of given `tags` only those with them; an empty one is a tag that is absent.
         Names are `measurement_field`. A point it holds twice counts twice: it fails.
         """
         self.get("/internal/force_flush")  # what was written shows within seconds otherwise
-        match = f'{{profile="{profile}"}}'
+        wanted = {"profile": profile} | tags
+        match = "{" + ",".join(f'{name}="{value}"' for name, value in wanted.items()) + "}"
         lines = self.get("/api/v1/export", start=0, **{"match[]": match}).splitlines()
         found = {}
         for one in map(json.loads, lines):
-            tags = one["metric"]
-            name = tags.pop("__name__")
+            its = one["metric"]
+            name = its.pop("__name__")
             points = dict(zip(one["timestamps"], one["values"], strict=True))
             assert len(points) == len(one["values"])
-            assert found.setdefault((name, tuple(sorted(tags.items()))), points) is points
+            assert found.setdefault((name, tuple(sorted(its.items()))), points) is points
         return found
 
 
