@@ -37,12 +37,14 @@ class Watch:
     are not the same to the last byte, `disorder` those new ones that stand behind a later one.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings, topics=TOPICS):
         """Begin to watch the topics, which there must be."""
         self.settings = settings
+        self.topics = topics
         self.prefix = f"{settings.prefix}."
         self.new = defaultdict(dict)  # by topic: (partition, identity) to (hash, offset)
-        self.last = {}  # by (topic, partition): when its last new entry came
+        self.first = {}  # by (topic, partition): when its first entry came
+        self.last = {}  # and its last new one
         self.count = Counter()  # new entries, by (topic, partition)
         self.repeats = Counter()  # by (topic, partition)
         self.reached = Counter()  # by (topic, partition): the newest bar close, ns
@@ -102,7 +104,7 @@ class Watch:
             consumer.assign(
                 [
                     TopicPartition(self.settings.topic(topic), partition, 0)
-                    for topic in TOPICS
+                    for topic in self.topics
                     for partition in range(self.settings.partitions)
                 ]
             )
@@ -127,6 +129,7 @@ class Watch:
         if known is None:
             self.new[topic][message.partition(), identity] = hash(entry.value), entry.offset
             self.count[place] += 1
+            self.first.setdefault(place, time.monotonic())
             self.last[place] = time.monotonic()
             if timed:
                 if close < self.reached[place]:

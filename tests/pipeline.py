@@ -24,12 +24,16 @@ class Pipeline:
     All results go to the SQLite file `store`, and to the stores that `tiers` runs, if given.
     """
 
-    def __init__(self, folder, broker, *inputs, profile="demo", tiers=None, **kafka):
-        """Make the topics; nothing runs yet. `inputs` may hold further options of ingest."""
+    def __init__(self, folder, broker, *inputs, profile="demo", tiers=None, speed=None, **kafka):
+        """Make the topics; nothing runs yet.
+
+        `inputs` may hold further options of ingest; `speed` is a multiple of real time.
+        """
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.inputs = inputs
         self.profile = profile
+        self.speed = speed
         self.settings = broker.settings(**{"partitions": 8} | kafka)
         self.services = self._file("services.toml", self.settings, tiers)
         self.secrets = {} if tiers is None else tiers.secrets
@@ -54,8 +58,11 @@ class Pipeline:
 
     def line(self, name):
         """Return the arguments of a process."""
+        paced = () if self.speed is None else ("--speed", self.speed)
         own = {
-            INGEST: (*self.inputs, "--profile", self.profile, "--folder", self.folder / "in"),
+            INGEST: (
+                *self.inputs, *paced, "--profile", self.profile, "--folder", self.folder / "in",
+            ),
             PORTFOLIO: (),
             ARCHIVE: (
                 "--store", self.store, "--folder", self.folder / "refused", "--idle-seconds", IDLE,

@@ -97,24 +97,25 @@ def _strike(pipeline, watch, strike, last):
     last[name] = strike, repeated
 
 
-def rescale(pipeline, watch, counts, span):
-    """Run the shards in so many processes, one count after the other, up to the end.
+def rescale(pipeline, watch, counts):
+    """Run the shards in so many processes, one count after the other, while ingest is paced.
 
-    Each count takes over from the one before when an equal share of event time has passed.
+    Each count has sent something new, from all its processes, when the next one takes over.
     """
-    begin, end = span
     running = []
-    for step, count in enumerate(counts):
+    for count in counts:
         for name in running:
-            if pipeline.processes[name].poll() is None:
-                pipeline.stop(name)
+            pipeline.stop(name)
             del pipeline.processes[name]
         running = split(pipeline.settings.partitions, count)
+        watch.settle(FUSED.name)
+        sent = {name: made(pipeline, watch, name) for name in running}
         pipeline.start(*running)
-        if step < len(counts) - 1:
-            moment = begin + (step + 1) / len(counts) * (end - begin)
-            watch.until(lambda at=moment: watch.furthest(FUSED.name) >= at)
-            assert any(pipeline.running(name) for name in running), "the stream was too short"
+        watch.until(lambda of=sent: all(made(pipeline, watch, name) > of[name] for name in of))
+        assert pipeline.running(INGEST), "the stream was too short"
+    pipeline.stop(INGEST)
+    pipeline.speed = None  # the rest at once
+    pipeline.start(INGEST)
     pipeline.finish()
 
 

@@ -30,6 +30,7 @@ from tests.servers.victoria_metrics import VictoriaMetrics
 STORES = ("redis", "postgresql", "influxdb")
 LONG = 100 * 86_400  # seconds that Redis keeps: all of a test's recording
 DIGITS = 1e-11  # VictoriaMetrics keeps about twelve
+AT_ONCE = 300 * 1_000_000_000  # ns of event time that are compared at once
 SHOWN_AFTER = 20.0  # seconds
 _MS = 1_000_000  # ns
 _SECRETS = {
@@ -158,43 +159,40 @@ class Tiers:
     def _analytics(self, warm):
         """Return the first few points that differ in their numbers, beyond twelve digits.
 
-        One symbol after the other, for there may be millions. New series show in
+        Some minutes after the others, for there may be millions of points. New series show in
         VictoriaMetrics some seconds after they were written, so it is asked until all are
         there, within reason.
         """
-        found = warm.execute("SELECT DISTINCT symbol FROM bars UNION SELECT ''")
-        symbols = [symbol for (symbol,) in found]
-        end = time.monotonic() + SHOWN_AFTER
+        [(first, last)] = warm.execute("SELECT min(ts_close), max(ts_close) FROM bars")
+        patience = time.monotonic() + SHOWN_AFTER
         told = []
-        for symbol in symbols:
-            expected = self._expected(warm, symbol)
-            while (wrong := self._wrong(expected, symbol)) and time.monotonic() < end:
+        for since in range(first, last + 1, AT_ONCE):
+            span = since, min(since + AT_ONCE - _MS, last)
+            expected = self._expected(warm, *span)
+            while (wrong := self._wrong(expected, *span)) and time.monotonic() < patience:
                 time.sleep(0.5)
-            told += [*wrong[:2], f"{len(wrong)} points of {symbol}"] if wrong else []
+            told += [*wrong[:3], f"{len(wrong)} points from {since} on"] if wrong else []
         return told
 
-    def _expected(self, warm, symbol):
-        """Return what analytics should hold of a symbol, or of none: the portfolio's."""
-        tables = ("signals", "bars", "outcomes") if symbol else ("portfolio",)
+    def _expected(self, warm, since, until):
         return dict(
             chain.from_iterable(
                 points_of(line)
-                for table in tables
+                for table in ("signals", "bars", "portfolio", "outcomes")
                 for row in warm.execute(
                     f"SELECT {', '.join(TABLES[table].names)} FROM {table} "
-                    f"WHERE {'symbol' if symbol else chr(39) * 2} = ?",
-                    (symbol,),
+                    "WHERE ts_close BETWEEN ? AND ?",
+                    (since, until),
                 )
                 if (line := line_of(table, tuple(row), self.prefix)) is not None
             )
         )
 
-    def _wrong(self, expected, symbol):
+    def _wrong(self, expected, since, until):
+        found = self.servers["influxdb"].series(self.prefix, since // _MS, until // _MS)
         held = {
             (name, tags, at): value
-            for (name, tags), points in self.servers["influxdb"]
-            .series(self.prefix, symbol=symbol)
-            .items()
+            for (name, tags), points in found.items()
             for at, value in points.items()
         }
         return [

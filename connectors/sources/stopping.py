@@ -1,5 +1,6 @@
 """End a run in order: SIGTERM and SIGINT act as the end of every input."""
 
+import atexit
 import signal
 from threading import Event
 from types import FrameType
@@ -19,3 +20,11 @@ def install_stop_signals(stop: Event) -> None:
 
     for number in before:
         signal.signal(number, handle)
+    # Python would take the handlers away before it ends: one that has done its work would be
+    # ended by a signal that comes then.
+    atexit.register(_ignore, tuple(before))
+
+
+def _ignore(numbers: tuple[int, ...]) -> None:
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)

@@ -44,16 +44,17 @@ class VictoriaMetrics(Server):
         with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
             return answer.read()
 
-    def series(self, profile, **tags):
+    def series(self, profile, since=0, until=None):
         """Return what it holds of `profile`: {(name, tags): {time in ms: number}}.
 
-        Of given `tags` only those with them; an empty one is a tag that is absent.
+        From `since` to `until`, both in ms and both included; until now where none is given.
         Names are `measurement_field`. A point it holds twice counts twice: it fails.
         """
         self.get("/internal/force_flush")  # what was written shows within seconds otherwise
-        wanted = {"profile": profile} | tags
-        match = "{" + ",".join(f'{name}="{value}"' for name, value in wanted.items()) + "}"
-        lines = self.get("/api/v1/export", start=0, **{"match[]": match}).splitlines()
+        asked = {"match[]": f'{{profile="{profile}"}}', "start": since / 1000}
+        if until is not None:
+            asked["end"] = until / 1000
+        lines = self.get("/api/v1/export", **asked).splitlines()
         found = {}
         for one in map(json.loads, lines):
             its = one["metric"]
