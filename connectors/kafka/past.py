@@ -1,5 +1,6 @@
 """Read a partition as it is now, from the beginning to the end; for what is small or compacted."""
 
+import contextlib
 from collections.abc import Iterator
 from time import monotonic
 
@@ -40,7 +41,8 @@ def read_past(
     try:
         try:
             # Asked at once; left to the client, it would rest half a second first.
-            consumer.list_topics(timeout=REACH_SECONDS)
+            with contextlib.suppress(kafka.KafkaException):  # it goes on trying by itself
+                consumer.list_topics(timeout=REACH_SECONDS)
             consumer.assign([kafka.TopicPartition(name, partition, kafka.OFFSET_BEGINNING)])
         except kafka.KafkaException as error:
             raise KafkaError(f"{name} cannot be read: {why(error.args[0])}") from error

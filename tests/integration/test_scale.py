@@ -20,7 +20,7 @@ from operators.errors import SettingsError
 from tests.integration.replays import MOOD, ROOT, digest, replay, rows
 from tests.kafka_watch import Watch
 from tests.pipeline import ARCHIVE, INGEST, PORTFOLIO, Pipeline
-from tests.recovery_drill import bar_closes, drill, headlines, rescale, seeded, whole
+from tests.recovery_drill import bar_closes, drill, headlines, made, rescale, seeded, whole
 from tests.servers.kafka import Broker, broker
 from tests.servers.process import free_port
 from tests.tiers import tiers
@@ -63,13 +63,13 @@ def test_a_halted_broker_and_processes_told_to_stop_cost_only_time(
     kafka, short, reference, tmp_path
 ):
     store, _, expected = reference
-    strikes = seeded(5, PROCESSES, 4, order=signal.SIGTERM)
+    strikes = seeded(5, PROCESSES, 4, first=0.4, order=signal.SIGTERM)
     with (
-        Pipeline(tmp_path / "kafka", kafka, short, MOOD) as pipeline,
+        Pipeline(tmp_path / "kafka", kafka, short, MOOD, speed=20) as pipeline,
         Watch(pipeline.settings) as watch,
     ):
         pipeline.start(*PROCESSES)
-        watch.until(lambda: watch.entries(LOG.name) > 5_000)
+        watch.until(lambda: made(pipeline, watch, ARCHIVE) > 0)  # all are at work
         kafka.halt()
         time.sleep(OUTAGE)
         kafka.go_on()
@@ -139,7 +139,7 @@ def test_what_does_not_fit_the_log_is_refused(kafka, short, tmp_path, monkeypatc
             INGEST, short, "--folder", tmp_path / "elsewhere", "--profile", "demo"
         )
         fewer = pipeline.changed(partitions=4)
-        for line in (("run", "--shards", "0-3"), (PORTFOLIO,), (*begun, "demo")):
+        for line in (("run", "--shards", "0-3"), (*begun, "demo")):
             assert "symbols would change their shard" in pipeline.refused(*line, services=fewer)
 
         pipeline.start(SHARDS)
