@@ -151,6 +151,11 @@ def embedded(store, stores, inputs, *, total):
     raise AssertionError
 
 
+def seconds_of(strikes):
+    """Return the seconds to the next output of those that had not sent everything before."""
+    return [each.seconds_to_output for each in strikes if each.seconds_to_output is not None]
+
+
 def told(strikes, total, of):
     """Say what came of the kills."""
     by_name = defaultdict(list)
@@ -162,12 +167,12 @@ def told(strikes, total, of):
             len(own),
             sum(strike.repeated > 0 for strike in own),
             sum(strike.repeated for strike in own),
-            f"{median(strike.seconds_to_output for strike in own):.1f}",
-            f"{max(strike.seconds_to_output for strike in own):.1f}",
+            f"{median(seconds_of(own)):.1f}",
+            f"{max(seconds_of(own)):.1f}",
         )
         for name, own in by_name.items()
     ]
-    seconds = [strike.seconds_to_output for strike in strikes]
+    seconds = seconds_of(strikes)
     hit = sum(strike.repeated > 0 for strike in strikes)
     return (
         f"A replay of {SYMBOLS} symbols and {MINUTES} minutes, {SPEED} times as fast as it was, "
