@@ -14,6 +14,7 @@ from connectors.sinks.writers import RowRefused, StoreDown, StoreRefused
 from operators.errors import SettingsError
 from operators.messages import SECOND
 from tests.drill import until
+from tests.servers.tls import Tls
 from tests.servers.toxic import Toxic
 from tests.servers.victoria_metrics import VictoriaMetrics
 from tests.stores import TS, outcome, portfolio, rejection, signal, stored_bar
@@ -217,7 +218,7 @@ def test_tls_with_an_authority_of_ones_own(server, tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    with Toxic(server.port, tls=context) as proxy:
+    with Tls(server.port, context) as proxy:
         url = proxied(proxy, "https")
         with writing(url, "tls", ca=str(tmp_path / "ca.pem")) as writer:
             writer.write(bars(3))
@@ -235,7 +236,7 @@ def test_certificate_for_another_name_is_refused(server, tmp_path):
     authority.issue_cert("metrics.example").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     with (
-        Toxic(server.port, tls=context) as proxy,
+        Tls(server.port, context) as proxy,
         writing(proxied(proxy, "https"), ca=str(tmp_path / "ca.pem")) as writer,
         pytest.raises(StoreRefused, match="is not trusted"),
     ):

@@ -17,7 +17,7 @@ from connectors.kafka.faults import KafkaError
 from connectors.kafka.settings import KafkaSettings
 from tests.kafka_logs import logged, read, send
 from tests.servers.kafka import Broker
-from tests.servers.toxic import Toxic
+from tests.servers.tls import Tls
 from tests.support import tick
 
 
@@ -29,7 +29,7 @@ def speaking_tls(folder, names=("127.0.0.1",)):
     authority.issue_cert(*names).configure_cert(context)
     ca = folder / "ca.pem"
     authority.cert_pem.write_to_path(ca)
-    with Toxic(0, tls=context) as proxy, Broker(folder, reached_at=proxy.port) as own:
+    with Tls(0, context) as proxy, Broker(folder, reached_at=proxy.port) as own:
         proxy.target = own.port
         yield own, str(ca)
 

@@ -13,6 +13,7 @@ from connectors.sinks.writers import StoreDown, StoreRefused
 from operators.messages import SECOND
 from tests.hot_tier import closes, hot, listening, once_each, rows, stream, until, writing
 from tests.servers.redis import redis_server
+from tests.servers.tls import Tls
 from tests.servers.toxic import Toxic
 from tests.stores import TS, signal
 
@@ -266,7 +267,7 @@ def authority(tmp_path_factory):
 def tls_port(shared, authority):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority[0].issue_cert("127.0.0.1").configure_cert(context)
-    with Toxic(shared.port, tls=context) as proxy:
+    with Tls(shared.port, context) as proxy:
         yield proxy.port
 
 

@@ -63,16 +63,18 @@ def test_the_same_cross_section_gives_the_same_bits(artefact, real):
     assert first.quantiles.tobytes() == again.quantiles.tobytes()
 
 
-def test_a_rows_forecast_hardly_depends_on_the_other_rows(artefact, real):
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 24, 50])
+def test_a_rows_forecast_is_the_same_to_the_bit_beside_any_other_rows(artefact, real, size):
     windows, volatility = real
     forecaster = Forecaster(artefact)
 
     together = forecaster.predict(windows, volatility, np.ones(len(windows), bool))
-    for number in (0, 17, len(windows) - 1):
-        one = slice(number, number + 1)
-        alone = forecaster.predict(windows[one], volatility[one], np.ones(1, bool))
-        assert alone.p_up[0] == pytest.approx(together.p_up[number], abs=1e-6)
-        np.testing.assert_allclose(alone.quantiles[0], together.quantiles[number], atol=1e-8)
+    for first in range(0, len(windows) - size + 1, size):
+        part = slice(first, first + size)
+        alone = forecaster.predict(windows[part], volatility[part], np.ones(size, bool))
+        np.testing.assert_array_equal(alone.p_up, together.p_up[part])
+        np.testing.assert_array_equal(alone.quantiles, together.quantiles[part])
+        np.testing.assert_array_equal(alone.value, together.value[part])
 
 
 def test_rows_that_are_not_ready_abstain_and_say_nothing(artefact, real):

@@ -10,8 +10,7 @@
         proxy.cut()     # and the client never hears of it
         proxy.heal()    # all well again; what waited on connections still open passes
 
-With `tls`, an `ssl.SSLContext` of a server, clients speak TLS to the proxy and the proxy plain TCP
-to the server. Each order is carried out when its method returns.
+Each order is carried out when its method returns.
 """
 
 import asyncio
@@ -26,10 +25,9 @@ LEAVE = 10.0  # seconds for an order to be carried out
 class Toxic:
     """A proxy on a port of its own, which stays its own while it refuses."""
 
-    def __init__(self, target, *, tls=None):
+    def __init__(self, target):
         """Stand before the port `target` of 127.0.0.1."""
         self.target = target
-        self.tls = tls
         self.holding = 0  # bytes that wait for heal()
         # Bound but never listening: it keeps the port while nobody listens on it.
         self.held = _bound(0)
@@ -88,9 +86,7 @@ class Toxic:
     async def _heal(self):
         await self._gate(requests=True, replies=True)
         if self.server is None:
-            self.server = await asyncio.start_server(
-                self._serve, sock=_bound(self.port), ssl=self.tls
-            )
+            self.server = await asyncio.start_server(self._serve, sock=_bound(self.port))
 
     async def _refuse(self):
         if self.server is not None:
@@ -130,10 +126,7 @@ class Toxic:
                 self.holding -= len(chunk)
             writer.write(chunk)
             await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-        else:  # TLS knows no half of a connection
-            writer.close()
+        writer.write_eof()
 
 
 def _bound(port):
