@@ -10,8 +10,8 @@ from operators.messages import CrossSection, Leg
 class Forecast:
     """Answer each cross-section with the forecast's leg; it keeps no state.
 
-    The batch is always the whole universe in its order, so the same cross-section gives
-    the same bits whatever the load.
+    The batch is always the whole cross-section in its order, and a row's bits do not depend on
+    the others: they are the same whatever the load, and however symbols are cut into shards.
     """
 
     def __init__(self, forecaster: Forecaster) -> None:

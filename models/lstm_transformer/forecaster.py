@@ -10,6 +10,11 @@ from models.runtime import Artefact, rank
 
 Flags = NDArray[np.bool_]
 
+# ONNX Runtime's kernels take rows by fours and what is left over by another way, which rounds
+# otherwise. Batches of whole fours give a row the same bits beside any others: a shard forecasts
+# its own symbols as the whole universe would.
+_ROWS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -49,7 +54,11 @@ class Forecaster:
         `volatility` is (symbols,), of one-bar log returns. A row abstains when it is not
         `ready`, when its symbol does not move at all, or when it is unlike the fit data.
         """
-        levels, chance = self._session.run(["quantiles", "p_up"], {"features": features})
+        count = len(features)
+        levels, chance = (
+            found[:count]
+            for found in self._session.run(["quantiles", "p_up"], {"features": _whole(features)})
+        )
         abstains = ~ready | (volatility <= 0.0) | (self.strangeness(features) > self._limit)
         p_up = np.where(abstains, 0.5, chance.astype(np.float64))
         reach = volatility * np.sqrt(self.horizon_bars)
@@ -63,3 +72,11 @@ class Forecaster:
         distance = features[:, -1].astype(np.float64) - self._mean
         out: Floats = (distance * distance * self._weight).sum(axis=1)
         return out
+
+
+def _whole(features: Singles) -> Singles:
+    """Return windows with as many empty ones behind as make whole fours."""
+    lacking = -len(features) % _ROWS
+    if not lacking:
+        return features
+    return np.concatenate([features, np.zeros((lacking, *features.shape[1:]), features.dtype)])

@@ -81,18 +81,16 @@ def test_a_halted_broker_and_processes_told_to_stop_cost_only_time(
 def test_shards_move_between_processes_in_the_middle_of_a_stream(kafka, tmp_path):
     recording, _ = wide(tmp_path / "wide.ndjson", 8, minutes=4, quotes=False)
     given = (recording, "--symbols", "all")
-    # Not the engine in one batch: of what is shown beside a decision its last bits may differ.
-    with Pipeline(tmp_path / "still", kafka, *given, profile="binance") as still:
-        still.start(INGEST, SHARDS, PORTFOLIO, ARCHIVE)
-        still.finish()
+    plain = tmp_path / "plain.sqlite"
+    replay(plain, *given, profile="binance")
     with (
         Pipeline(tmp_path / "kafka", kafka, *given, "--speed", 8, profile="binance") as pipeline,
         Watch(pipeline.settings) as watch,
     ):
         pipeline.start(INGEST, PORTFOLIO, ARCHIVE)
         rescale(pipeline, watch, (1, 2, 4, 1))
-    assert digest(pipeline.store) == digest(still.store)
-    whole(watch, still.store)
+    assert digest(pipeline.store) == digest(plain)
+    whole(watch, plain)
 
 
 def test_a_broker_that_comes_back_empty_stops_the_run_with_a_sentence(short, tmp_path):
