@@ -84,7 +84,7 @@ def test_shards_move_between_processes_in_the_middle_of_a_stream(kafka, tmp_path
     plain = tmp_path / "plain.sqlite"
     replay(plain, *given, profile="binance")
     with (
-        Pipeline(tmp_path / "kafka", kafka, *given, "--speed", 8, profile="binance") as pipeline,
+        Pipeline(tmp_path / "kafka", kafka, *given, profile="binance", speed=8) as pipeline,
         Watch(pipeline.settings) as watch,
     ):
         pipeline.start(INGEST, PORTFOLIO, ARCHIVE)
