@@ -4,7 +4,6 @@
 """
 
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -32,6 +31,7 @@ from tests.recovery_drill import (
     split,
     whole,
 )
+from tests.reports import report_of
 from tests.servers.kafka import broker
 from tests.servers.process import free_port
 from tests.support import RECORDING
@@ -55,16 +55,12 @@ SECTIONS = 4
 @pytest.fixture(scope="module")
 def report():
     """Sections of the report by title, written once all are there."""
-    sections = {}
-    yield sections
-    if len(sections) == SECTIONS:
-        head = (
-            f"# Recovery\n\n`make acceptance` on {platform.machine()}, {os.cpu_count()} cores, "
-            f"Python {platform.python_version()}, seed {SEED}. The broker (a Kafka-compatible one "
-            "that keeps all in memory), the stores and all processes share the machine.\n"
-        )
-        parts = (f"## {title}\n\n{text}\n" for title, text in sections.items())
-        REPORT.write_text("\n".join([head, *parts]))
+    words = (
+        f", seed {SEED}. The broker (a Kafka-compatible one that keeps all in memory), the stores "
+        "and all processes share the machine."
+    )
+    with report_of(REPORT, "Recovery", words, SECTIONS) as sections:
+        yield sections
 
 
 @pytest.fixture(scope="module")

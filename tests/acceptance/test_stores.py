@@ -5,8 +5,6 @@ and wrong passwords among it, stands in tests/integration/test_stores.py.
 """
 
 import json
-import os
-import platform
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from tests.drill import engine, until, venue
 from tests.integration.replays import nextgen, rows
 from tests.long_run import alone, quarters, rates, replayed
 from tests.metrics import metrics
+from tests.reports import report_of
 from tests.servers.process import free_port
 from tests.tiers import STORES, end, tiers
 from tests.wide import wide
@@ -39,16 +38,9 @@ GROWTH = 1.25  # of the last three quarters of a long run over the first
 @pytest.fixture(scope="module")
 def report():
     """Sections of the report by title, written once all are there."""
-    sections = {}
-    yield sections
-    if len(sections) == 2:
-        head = (
-            f"# Stores\n\n`make acceptance` on {platform.machine()}, {os.cpu_count()} cores, "
-            f"Python {platform.python_version()}. The venue, all stores and the engine share the "
-            "machine.\n"
-        )
-        parts = (f"## {title}\n\n{text}\n" for title, text in sections.items())
-        REPORT.write_text("\n".join([head, *parts]))
+    words = ". The venue, all stores and the engine share the machine."
+    with report_of(REPORT, "Stores", words, 2) as sections:
+        yield sections
 
 
 # --------------------------------------------------------------------------- outages, live
