@@ -5,7 +5,7 @@ time it claims to be published. No news is not neutral: without news and mood th
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -17,8 +17,8 @@ from operators.messages import (
     SECOND,
     Checkpoint,
     CrossSection,
+    Flags,
     Floats,
-    Headline,
     Leg,
     Mood,
     Notice,
@@ -38,6 +38,8 @@ class SentimentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     mood_source: str = ""  # where several indices come, the one that is of this market
     remember_s: float = 86_400.0  # the same text from another source within a day is one
     least_weight: float = 0.01  # below this, news has faded: abstain
+    # What is usual of news and mood; surprise and trend are told against it.
+    usual_half_life_s: float = 14_400.0
 
 
 def text_key(text: str) -> str:
@@ -50,39 +52,6 @@ def text_key(text: str) -> str:
     return blake2b(words.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def score_headlines(
-    messages: list[Any],
-    score: Callable[[str], tuple[float, float, float]],
-    model: str,
-    lang: str = "en",
-) -> list[Any]:
-    """Score each headline where it enters the flow, one by one; let everything else through.
-
-    So goes a headline in another language than the model's: it is kept, and says nothing.
-
-    One text a call: the dynamically quantised model's last bits depend on what else is in
-    a batch. `score` returns the probabilities (negative, positive, neutral).
-    """
-    return [
-        msgspec.structs.replace(message, body=scored(message.body, score, model))
-        if isinstance(message, Notice)
-        and isinstance(message.body, Headline)
-        and message.body.lang == lang
-        else message
-        for message in messages
-    ]
-
-
-def scored(
-    headline: Headline, score: Callable[[str], tuple[float, float, float]], model: str
-) -> ScoredHeadline:
-    """Return the headline with the probabilities that `score` gives its text."""
-    negative, positive, neutral = score(headline.text)
-    return ScoredHeadline(
-        headline=headline, negative=negative, positive=positive, neutral=neutral, model=model
-    )
-
-
 @dataclass(slots=True)
 class NewsState:
     """Decayed sums of weight x value and of weight, by symbol in the universe's order."""
@@ -92,6 +61,8 @@ class NewsState:
     ts: int = 0
     mood: float | None = None  # in [-1, 1]
     texts: dict[str, int] = field(default_factory=dict)  # key -> when first seen
+    usual_news: Floats = field(default_factory=lambda: np.empty(0))  # NaN before the first news
+    usual_mood: float | None = None
 
 
 class Sentiment:
@@ -110,16 +81,17 @@ class Sentiment:
         self.skill = skill
         self.model = model
         self.checkpoint_every = checkpoint_every
-        self.state = NewsState(np.zeros(len(symbols)), np.zeros(len(symbols)))
+        size = len(symbols)
+        self.state = NewsState(np.zeros(size), np.zeros(size), usual_news=np.full(size, np.nan))
 
     def on(self, message: Any) -> Iterable[Any]:
         """Join a `CrossSection` with the notices before it; drop what else flows by."""
         if not isinstance(message, CrossSection):
             return ()
-        self._decay(message.ts_close)
+        passed = self._decay(message.ts_close)
         for notice in message.notices:
             self._take(notice, message.ts_close)
-        leg = self._leg(message)
+        leg = self._leg(message, passed)
         if not checkpoint_due(message.ts_close, message.interval, self.checkpoint_every):
             return (leg,)
         return (leg, Checkpoint(ts_close=message.ts_close, stage="sentiment", state=freeze(self)))
@@ -128,13 +100,15 @@ class Sentiment:
         """Report nothing."""
         return ()
 
-    def _decay(self, now: int) -> None:
+    def _decay(self, now: int) -> float:
+        """Fade what there was; return the seconds since the last cross-section."""
         state = self.state
-        if state.ts:
-            factor = 0.5 ** ((now - state.ts) / (self.settings.half_life_s * SECOND))
-            state.weighted *= factor
-            state.weight *= factor
+        passed = (now - state.ts) / SECOND if state.ts else 0.0
+        factor = 0.5 ** (passed / self.settings.half_life_s)
+        state.weighted *= factor
+        state.weight *= factor
         state.ts = now
+        return passed
 
     def _take(self, notice: Notice, now: int) -> None:
         body = notice.body
@@ -152,34 +126,35 @@ class Sentiment:
         # A headline the model is unsure about weighs less than a clear one, and one that was
         # known long before the log began has faded already.
         age = max(now - body.headline.available_at, 0) / (self.settings.half_life_s * SECOND)
-        weight = max(body.negative, body.positive, body.neutral) * 0.5**age
-        value = body.positive - body.negative
-        if body.headline.symbols:
-            rows = [self.rows[name] for name in body.headline.symbols if name in self.rows]
-        else:
-            rows = list(self.rows.values())
-            weight *= self.settings.market_weight
-        state.weighted[rows] += weight * value
-        state.weight[rows] += weight
+        fresh = 0.5**age
+        whole = (body.negative, body.positive, body.neutral)
+        if not body.headline.symbols:
+            fresh *= self.settings.market_weight
+        for symbol in dict.fromkeys(body.headline.symbols) or self.rows:
+            row = self.rows.get(symbol)
+            if row is not None:
+                negative, positive, neutral = body.each.get(symbol, whole)
+                weight = max(negative, positive, neutral) * fresh
+                state.weighted[row] += weight * (positive - negative)
+                state.weight[row] += weight
 
-    def _leg(self, cross: CrossSection) -> Leg:
+    def _leg(self, cross: CrossSection, passed: float) -> Leg:
         state = self.state
         mood_weight = 0.0 if state.mood is None else self.settings.mood_weight
         total = state.weight + mood_weight
         known = total >= self.settings.least_weight
         tilt = mood_weight * (state.mood or 0.0)
         value = np.divide(state.weighted + tilt, total, out=np.zeros_like(total), where=known)
+        told = state.weight >= self.settings.least_weight
+        news = np.divide(state.weighted, state.weight, out=np.zeros_like(total), where=told)
         detail = {
             "news_weight": state.weight.copy(),
-            "news_value": np.divide(
-                state.weighted,
-                state.weight,
-                out=np.zeros_like(total),
-                where=state.weight >= self.settings.least_weight,
-            ),
+            "news_value": news,
+            "news_surprise": self._surprise(news, told, passed),
         }
         if state.mood is not None:
             detail["mood"] = np.full(len(total), state.mood)
+            detail["mood_trend"] = np.full(len(total), self._trend(state.mood, passed))
         return Leg(
             name="sentiment",
             ts_close=cross.ts_close,
@@ -190,3 +165,24 @@ class Sentiment:
             detail=detail,
             model=self.model,
         )
+
+    def _surprise(self, news: Floats, told: Flags, passed: float) -> Floats:
+        """Return how far news is from what is usual of a symbol, and learn what is usual.
+
+        The first news of a symbol is all surprise, and from then on the usual.
+        """
+        state = self.state
+        known = np.isfinite(state.usual_news)
+        before = np.where(known, state.usual_news, 0.0)
+        share = 1.0 - 0.5 ** (passed / self.settings.usual_half_life_s)
+        after = np.where(known, before + share * (news - before), news)
+        state.usual_news = np.where(told, after, state.usual_news)
+        return np.where(told, news - before, 0.0)
+
+    def _trend(self, mood: float, passed: float) -> float:
+        """Return how far the mood is above what is usual of it, and learn what is usual."""
+        state = self.state
+        usual = mood if state.usual_mood is None else state.usual_mood
+        share = 1.0 - 0.5 ** (passed / self.settings.usual_half_life_s)
+        state.usual_mood = usual + share * (mood - usual)
+        return mood - usual

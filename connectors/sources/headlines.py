@@ -114,7 +114,7 @@ class HeadlineDesk:
         title = without_publisher(plain_text(item.title), publishers)
         summary = plain_text(item.summary)
         # Symbols are sought before names of people go, who may be called like a company.
-        symbols = self._symbols(item, title, summary)
+        symbols, names = self._symbols(item, title, summary)
         text = self._text(item, title, summary)
         words = tokens(text)
         if not words:
@@ -139,6 +139,7 @@ class HeadlineDesk:
             published_at=published_at,
             available_at=now,
             author_hash=self._author_hash(item.authors[0]) if item.authors else None,
+            names={symbol: words for symbol, words in names.items() if words in text},
         )
 
     def _published(self, item: Item, now: int, counts: Counter[str]) -> int:
@@ -149,12 +150,15 @@ class HeadlineDesk:
             counts["from_future"] += 1
         return min(item.published_at, now)
 
-    def _symbols(self, item: Item, title: str, summary: str) -> tuple[str, ...]:
+    def _symbols(
+        self, item: Item, title: str, summary: str
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return the symbols an item is about, and by which words it names them, if it does."""
         hinted = {symbol for code in item.tickers for symbol in self.book.symbols_of(code)}
-        found = hinted.union(self.book.symbols_in(title))
-        if not found:
-            found.update(self.book.symbols_in(summary[: self.settings.summary_characters]))
-        return tuple(sorted(found))
+        names = self.book.names_in(title)
+        if not hinted and not names:
+            names = self.book.names_in(summary[: self.settings.summary_characters])
+        return tuple(sorted(hinted.union(names))), dict(sorted(names.items()))
 
     def _text(self, item: Item, title: str, summary: str) -> str:
         settings = self.settings

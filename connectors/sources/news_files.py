@@ -32,6 +32,7 @@ class _Line(msgspec.Struct):
     lang: str = "en"
     symbols: tuple[str, ...] = ()
     author_hash: str | None = None
+    names: dict[str, str] = {}
 
 
 def read_headlines(path: Path, progress: Progress | None = None) -> list[Entry]:
@@ -94,6 +95,7 @@ def _headline(line: bytes) -> Headline | Reason:
         published_at=published_at,
         available_at=available_at,
         author_hash=found.author_hash,
+        names={symbol: name for symbol, name in found.names.items() if symbol in found.symbols},
     )
 
 

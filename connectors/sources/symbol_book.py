@@ -73,6 +73,8 @@ class SymbolBook:
     ('7203.T',)
     >>> book.symbols_in("An apple a day")
     ()
+    >>> book.names_in("Bitcoin slips as $AAPL gains")
+    {'BTCUSDT': 'Bitcoin', 'AAPL': '$AAPL'}
     """
 
     def __init__(
@@ -115,20 +117,29 @@ class SymbolBook:
 
     def symbols_in(self, text: str) -> tuple[str, ...]:
         """Return which of our symbols `text` is about, sorted; none if none for sure."""
+        return tuple(sorted(self.names_in(text)))
+
+    def names_in(self, text: str) -> dict[str, str]:
+        """Return the words by which `text` first names each of our symbols, names before codes."""
         text = _plain(text)
-        found = self._phrases.keys_in(text)
+        named = self._phrases.keys_in(text)
+
+        def coded(code: str, kinds: set[Kind], words: str) -> None:
+            for key in self._coded(code, kinds):
+                named.setdefault(key, words)
+
         for match in _CASHTAG.finditer(text):
-            found |= self._coded(match[1].upper(), {"crypto"} if match[2] else {"crypto", "us"})
+            coded(match[1].upper(), {"crypto"} if match[2] else {"crypto", "us"}, match[0])
         for pattern in (_LISTED, _SUFFIXED):
             for match in pattern.finditer(text):
-                found |= self._coded(match[1], {"us", "tse"})
+                coded(match[1], {"us", "tse"}, match[1])
         for match in _BRACKETS.finditer(text):
             pieces = [_CODE.fullmatch(p) for p in _BETWEEN.split((match[1] or match[2]).strip())]
             # In round brackets a number may be a year, as in "(2002)".
             if all(pieces) and not (match[1] and _YEAR.fullmatch(match[1])):
                 for piece in filter(None, pieces):
-                    found |= self._coded(piece[1], {"us", "tse", "crypto"})
-        return self._named(found)
+                    coded(piece[1], {"us", "tse", "crypto"}, piece[1])
+        return {symbol: words for key, words in named.items() for symbol in self._ours.get(key, ())}
 
     def symbols_of(self, code: str) -> tuple[str, ...]:
         """Return our symbols for a venue's code, as `CRYPTO:BTC`, `BTC.X`, `AAPL` or `7203.T`."""
@@ -177,16 +188,17 @@ class _Phrases:
     def _add(self, phrase: str, form: str | None, key: _Key, *, shy: bool = False) -> None:
         self._meant.setdefault(_folded(phrase), []).append((form, shy, key))
 
-    def keys_in(self, text: str) -> set[_Key]:
+    def keys_in(self, text: str) -> dict[_Key, str]:
+        """Return whose names stand in the text, in their order, with the words of the first."""
         shouted = text.upper() == text and any(c.isascii() and c.isalpha() for c in text)
         # Capitals of a code tell something beside Japanese, which has none.
         shouted = shouted and not re.search(r"[ぁ-ヿ一-鿿]", text)
-        return {
-            key
-            for match in self._pattern.finditer(text)
-            for form, shy, key in self._meant.get(_folded(match[0]), ())
-            if (form is None or form == match[0]) and not (shy and shouted)
-        }
+        found: dict[_Key, str] = {}
+        for match in self._pattern.finditer(text):
+            for form, shy, key in self._meant.get(_folded(match[0]), ()):
+                if (form is None or form == match[0]) and not (shy and shouted):
+                    found.setdefault(key, match[0])
+        return found
 
 
 def _bounded(name: str) -> str:

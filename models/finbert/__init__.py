@@ -1,1 +1,1 @@
-"""English headline sentiment: a fine-tuned MiniLM-L6 that stands in for FinBERT."""
+"""Sentiment of headlines, English and Japanese: encoders that stand in for FinBERT."""

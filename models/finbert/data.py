@@ -1,31 +1,29 @@
-"""Read the two training sets and split them so that copies of a headline stay on one side."""
+"""Labelled texts, split so that copies of one fall on one side."""
 
-import ast
-import csv
 import hashlib
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from models.finbert.text import digest
 
 LABELS = ("negative", "positive", "neutral")
-SENTFIN = Path("sentiment/sentfin_train.csv")
-TWITTER = Path("sentiment/twitter_fin_news_sent_train.csv")
 SPLIT_RULE = (
     "first 8 hex digits of the text's digest modulo 100: <82 train, <90 validation, else test"
 )
 
 Side = Literal["train", "validation", "test"]
-Row = tuple[str, int]
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
 
-# Keys may hold bare quotes ({'Moody's': 'neutral'}); a label never does, so anchor on the labels.
-_PAIR = re.compile(
-    r"""['"](?P<entity>.+?)['"]\s*:\s*['"](?P<label>negative|positive|neutral)['"]\s*[,}]"""
-)
+
+class Row(NamedTuple):
+    """One labelled text: 0 negative, 1 positive, 2 neutral."""
+
+    text: str
+    label: int
+    lang: str = "en"
+    about: str = ""  # whom of the text the label is about; empty: the text as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +37,7 @@ class DataSet:
     validation: list[Row] = field(default_factory=list)
     test: list[Row] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
-
-
-def parse_decisions(raw: str) -> dict[str, str] | None:
-    """Read SEntFiN's entity -> label map, or None where nothing sensible can be read.
-
-    JSON, Python and unescaped quotes are all in the file.
-
-    >>> parse_decisions("{'Tata Steel UK': 'negative', 'Moody's': 'neutral'}")
-    {'Tata Steel UK': 'negative', "Moody's": 'neutral'}
-    """
-    for read in (json.loads, ast.literal_eval):
-        try:
-            decisions = read(raw)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        if not isinstance(decisions, dict) or not decisions:
-            return None
-        if not all(label in LABELS for label in decisions.values()):
-            return None
-        return {str(entity): label for entity, label in decisions.items()}
-    pairs = {match["entity"]: match["label"] for match in _PAIR.finditer(raw)}
-    return pairs or None
+    split: str = SPLIT_RULE
 
 
 def side(text: str) -> Side:
@@ -69,49 +46,36 @@ def side(text: str) -> Side:
     return "train" if bucket < 82 else "validation" if bucket < 90 else "test"
 
 
-def read_sentfin(folder: Path) -> DataSet:
-    """Read SEntFiN headlines on whose label all their entities agree."""
-    path = folder / SENTFIN
-    rows: list[Row] = []
-    left_out = {"unparsable": 0, "entities disagree": 0}
-    lines = _csv(path)
-    for line in lines:
-        decisions = parse_decisions(line["Decisions"])
-        if decisions is None:
-            left_out["unparsable"] += 1
-        elif len(set(decisions.values())) > 1:
-            left_out["entities disagree"] += 1
-        else:
-            rows.append((line["Title"], LABELS.index(next(iter(decisions.values())))))
-    return _split("sentfin", path, len(lines), rows, left_out)
-
-
-def read_twitter(folder: Path) -> DataSet:
-    """Read the Twitter financial news set: 0 bearish, 1 bullish, 2 neutral."""
-    path = folder / TWITTER
-    lines = _csv(path)
-    rows = [(line["text"], int(line["label"])) for line in lines]
-    return _split("twitter_financial_news", path, len(lines), rows, {})
-
-
-def _csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _split(
-    name: str, path: Path, total: int, rows: Iterable[Row], left_out: dict[str, int]
+def split(
+    name: str,
+    sha256: str,
+    total: int,
+    rows: Iterable[tuple[Side, Row]],
+    left_out: dict[str, int],
+    rule: str = SPLIT_RULE,
 ) -> DataSet:
-    """Split `rows` by hash, keeping the first copy of each headline."""
-    sides: dict[Side, list[Row]] = {"train": [], "validation": [], "test": []}
-    seen: set[str] = set()
+    """Return `rows` by their sides, keeping the first copy of each text and whom it is about.
+
+    A copy that would fall on another side than the first is left out like any other.
+    """
+    sides: dict[Side, list[Row]] = {each: [] for each in SIDES}
+    seen: set[tuple[str, str]] = set()
     copies = 0
-    for text, label in rows:
-        name_of_text = digest(text)
-        if name_of_text in seen:
+    for where, row in rows:
+        name_of_row = digest(row.text), row.about
+        if name_of_row in seen:
             copies += 1
             continue
-        seen.add(name_of_text)
-        sides[side(text)].append((text, label))
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return DataSet(name, sha256, total, **sides, left_out={**left_out, "copies": copies})
+        seen.add(name_of_row)
+        sides[where].append(row)
+    return DataSet(
+        name, sha256, total, **sides, left_out={**left_out, "copies": copies}, split=rule
+    )
+
+
+def sha256_of_files(paths: Iterable[Path]) -> str:
+    """Return one hash of the files' contents, in the order given."""
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.read_bytes())
+    return found.hexdigest()

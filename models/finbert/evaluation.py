@@ -1,18 +1,21 @@
-"""Measure a scorer on labelled texts that it has not seen, with 95 % intervals."""
+"""Measure sentiment models on labelled texts that they have not seen, with 95 % intervals."""
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.finbert.lexicon import lexicon_label
-from models.finbert.scorer import Scorer
+from models.finbert.data import Row
+from models.finbert.lexicon import LANGUAGES, lexicon_label
+from models.finbert.readers import Readers
 from models.finbert.text import digest
 from models.seen import SeenData
 
+_KANA = re.compile(r"[ぁ-ゟァ-ヺ]")
 RESAMPLES = 1_000
 BINS = 15
 
@@ -20,16 +23,12 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-class Row(NamedTuple):
-    """One labelled text: 0 negative, 1 positive, 2 neutral."""
-
-    text: str
-    label: int
-    lang: str = "en"
-
-
 def read_csv(path: Path) -> list[Row]:
-    """Read columns text, label and, where present, lang; raise ValueError naming a bad line."""
+    """Read columns text, label and, where present, lang and about.
+
+    Raises:
+        ValueError: a line is unlike that; the message names it.
+    """
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.DictReader(file)
         try:
@@ -44,7 +43,7 @@ def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[Row]:
     missing = [name for name in ("text", "label") if name not in (lines.fieldnames or ())]
     if missing:
         raise ValueError(
-            f"{path}: expected columns text, label and optionally lang, "
+            f"{path}: expected columns text, label and optionally lang and about, "
             f"found {lines.fieldnames}; missing {missing}"
         )
     for line in lines:
@@ -53,56 +52,80 @@ def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[Row]:
             raise ValueError(
                 f"{path}, line {lines.line_num}: expected label 0, 1 or 2, found {label!r}"
             )
-        lang = (line.get("lang") or "en").strip().lower()
-        yield Row(line["text"] or "", int(label), lang)
+        text = line["text"] or ""
+        # No other language here is written in kana.
+        lang = (line.get("lang") or ("ja" if _KANA.search(text) else "en")).strip().lower()
+        yield Row(text, int(label), lang, line.get("about") or "")
 
 
 def evaluate(
-    rows: Iterable[tuple[str, int] | Row], scorer: Scorer, *, allow_seen: bool, seed: int = 0
+    rows: Iterable[tuple[str, int] | Row], readers: Readers, *, allow_seen: bool, seed: int = 0
 ) -> dict[str, Any]:
     """Return n, [estimate, low, high] of each metric, baselines, and metrics by language.
 
-    Raises `SeenData` where a row's text was fitted or tuned on, unless `allow_seen`.
+    A row of a language that nobody reads counts as neutral with certainty.
+
+    Raises:
+        ValueError: there are no rows.
+        SeenData: a row's text was fitted or tuned on, unless `allow_seen`.
     """
     labelled = [Row(*row) for row in rows]
     if not labelled:
         raise ValueError("expected rows to evaluate, found none")
-    seen = sum(digest(row.text) in scorer.seen for row in labelled)
+    seen = sum(readers.has_seen(digest(row.text), row.lang) for row in labelled)
     if seen and not allow_seen:
+        names = " and ".join(str(entry["name"]) for entry in readers.entries)
         raise SeenData(
-            f"{seen} of {len(labelled)} rows were used to fit or tune {scorer.entry['name']}; "
+            f"{seen} of {len(labelled)} rows were used to fit or tune {names}; "
             "leave them out or allow seen rows"
         )
 
-    scores = [scorer.score(row.text) for row in labelled]
-    probabilities = np.array([(s.negative, s.positive, s.neutral) for s in scores])  # (rows, 3)
+    probabilities = np.array([_probabilities(row, readers) for row in labelled])  # (rows, 3)
     labels = np.array([row.label for row in labelled])
-    report = measure(labels, probabilities, seed)
-    by_lang: dict[str, Any] = {}
-    for lang in sorted({row.lang for row in labelled}):
-        of = np.array([row.lang == lang for row in labelled])
-        predicted = probabilities[of].argmax(1)
-        by_lang[lang] = {
-            "n": int(of.sum()),
-            "accuracy": accuracy(labels[of], predicted),
-            "macro_f1": macro_f1(labels[of], predicted),
+    langs = np.array([row.lang for row in labelled])
+    by_lang: dict[str, Any] = {
+        str(lang): {
+            "n": int((langs == lang).sum()),
+            "model": readers.identities.get(str(lang)),
+            **measure(labels[langs == lang], probabilities[langs == lang], seed),
         }
+        for lang in np.unique(langs)
+    }
     majority = np.full_like(labels, np.bincount(labels, minlength=3).argmax())
-    lexicon = np.array([lexicon_label(row.text) for row in labelled])
+    lexicon = np.array(
+        [lexicon_label(row.text, row.lang) if row.lang in LANGUAGES else 2 for row in labelled]
+    )
     baselines = {
         name: {
             metric: interval(of, labels, predicted, seed) for metric, of in LABEL_METRICS.items()
         }
         for name, predicted in (("majority", majority), ("lexicon", lexicon))
     }
+    report = measure(labels, probabilities, seed)
     return {"n": len(labelled), "seen": seen, **report, "baselines": baselines, "by_lang": by_lang}
 
 
+def _probabilities(row: Row, readers: Readers) -> tuple[float, float, float]:
+    reading = readers.read(row.text, row.lang, row.about)
+    if reading is None:
+        return 0.0, 0.0, 1.0
+    found = reading.sentiment
+    return found.negative, found.positive, found.neutral
+
+
 def measure(labels: Integers, probabilities: Floats, seed: int = 0) -> dict[str, list[float]]:
-    """Return accuracy, macro-F1 and calibration error, each [estimate, low, high]."""
+    """Return accuracy, macro-F1 and calibration error, each [estimate, low, high].
+
+    `sign_accuracy` is of the positive and negative rows alone: is the right one of the
+    two the likelier?
+    """
     predicted = probabilities.argmax(1)
     report = {name: interval(of, labels, predicted, seed) for name, of in LABEL_METRICS.items()}
     report["ece"] = interval(calibration_error, labels, probabilities, seed)
+    signed = labels < 2
+    if signed.any():
+        sign = probabilities[signed, :2].argmax(1)
+        report["sign_accuracy"] = interval(accuracy, labels[signed], sign, seed)
     return report
 
 
@@ -138,6 +161,9 @@ def interval(
 ) -> list[float]:
     """Return [estimate, low, high]: the 95 % percentile bootstrap over rows."""
     rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(labels), size=(RESAMPLES, len(labels)))
-    low, high = np.quantile([of(labels[draw], answers[draw]) for draw in draws], [0.025, 0.975])
+    drawn = []
+    for _ in range(RESAMPLES):
+        draw = rng.integers(0, len(labels), size=len(labels))
+        drawn.append(of(labels[draw], answers[draw]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return [round(float(number), 4) for number in (of(labels, answers), low, high)]

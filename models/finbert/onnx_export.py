@@ -86,11 +86,16 @@ def torch_logits(network: nn.Module, inputs: Sequence[Sequence[int]]) -> Floats:
     return np.concatenate([network(torch.tensor([list(ids)])).float().numpy() for ids in inputs])
 
 
-def onnx_logits(path: Path, inputs: Sequence[Sequence[int]]) -> Floats:
-    """Return ONNX Runtime's logits (texts, 3), text by text."""
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """Open a model on one thread of the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def onnx_logits(path: Path, inputs: Sequence[Sequence[int]]) -> Floats:
+    """Return ONNX Runtime's logits (texts, 3), text by text."""
+    session = open_session(path)
     answers = [
         session.run(None, {"input_ids": np.array([ids], dtype=np.int64)})[0] for ids in inputs
     ]

@@ -44,7 +44,8 @@ class Scorer:
 
     One text a call: dynamic int8 scales activations by the whole batch, so a text's score would
     depend on its neighbours. Any `str` gets an answer; a text without any word gets `SILENT`. The
-    answer to a text that is not English means nothing: ask for the language before.
+    answer to a text in another language than `lang` means nothing: `models.finbert.readers` asks
+    the right model.
     """
 
     def __init__(
@@ -55,10 +56,13 @@ class Scorer:
         folder: Path,
     ) -> None:
         self.entry = entry
+        self.lang = str(entry["lang"])
+        self.identity = f"{entry['name']}@{entry['sha256'][:12]}"
         self._folder = folder
         self._session = session
         self._tokenizer = tokenizer
         self._temperature = float(entry["temperature"])
+        self._offsets = np.array(entry["offsets"], dtype=np.float64)  # (3,)
         self._remembered = lru_cache(maxsize=REMEMBERED_TEXTS)(self._score)
 
     @classmethod
@@ -75,13 +79,13 @@ class Scorer:
         tokenizer.enable_truncation(int(entry["max_length"]))
         return cls(session, tokenizer, entry, folder)
 
-    def score(self, text: str) -> Sentiment:
-        """Return the sentiment of one text."""
-        return self._remembered(clean(text))
+    def score(self, text: str, about: str = "") -> Sentiment:
+        """Return the sentiment of one text: as a whole, or for the one it is asked `about`."""
+        return self._remembered(clean(text), clean(about))
 
-    def logits(self, text: str) -> NDArray[np.float32]:
-        """Return the three logits of one text before the temperature, in the label order."""
-        ids = np.array([self._tokenizer.encode(clean(text)).ids], dtype=np.int64)  # (1, tokens)
+    def logits(self, text: str, about: str = "") -> NDArray[np.float32]:
+        """Return the three logits of one text before calibration, in the label order."""
+        ids = np.array([token_ids(self._tokenizer, text, about)], dtype=np.int64)  # (1, tokens)
         (logits,) = self._session.run(None, {"input_ids": ids})
         return cast("NDArray[np.float32]", logits[0])
 
@@ -92,11 +96,21 @@ class Scorer:
         packed = _checked(self._folder, name, self.entry["extra_files"][name])
         return frozenset(gzip.decompress(packed).decode().split())
 
-    def _score(self, cleaned: str) -> Sentiment:
+    def _score(self, cleaned: str, about: str) -> Sentiment:
         if not any(character.isalnum() for character in cleaned):
             return SILENT
-        probabilities = softmax(self.logits(cleaned).astype(np.float64) / self._temperature)
+        logits = self.logits(cleaned, about).astype(np.float64)
+        probabilities = softmax(logits / self._temperature + self._offsets)
         return Sentiment(**dict(zip(self.entry["labels"], probabilities.tolist(), strict=True)))
+
+
+def token_ids(tokenizer: Tokenizer, text: str, about: str = "") -> list[int]:
+    """Return the tokens of a text, and behind them those of whom it is asked about."""
+    asked = clean(about)
+    ids: list[int] = (
+        tokenizer.encode(clean(text), asked) if asked else tokenizer.encode(clean(text))
+    ).ids
+    return ids
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

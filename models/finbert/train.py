@@ -1,10 +1,9 @@
-"""Fine-tune MiniLM-L6 on two sets of financial headlines, choose, export.
+"""Fine-tune the encoder of a language on its labelled texts, choose, export.
 
-    python -m models.finbert.train --data DIR --out onnx
+    python -m models.finbert.train --lang en --data DIR --out onnx
 
-Two passes: one to learn, and a gentler one that weighs the rarer classes more and starts from
-what validated best. Every choice (epoch, pass or mean of passes, temperature) is made on the
-validation rows; no choice is made on the test rows, which the export measures.
+Every choice (epoch, weights or their running mean, calibration) is made on the validation rows; no
+choice is made on the test rows, which the export measures.
 """
 
 import argparse
@@ -12,71 +11,52 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.finbert.data import LABELS, Row, read_sentfin, read_twitter
+from models.finbert.data import LABELS, Row
 from models.finbert.evaluation import accuracy, macro_f1
-from models.finbert.export import CHECKPOINT, MAX_LENGTH, export_checkpoint
-from models.finbert.network import SentimentNetwork, encoder_folder, pretrained
-from models.finbert.text import clean
+from models.finbert.export import export_checkpoint
+from models.finbert.network import PAD, Pretrained, SentimentNetwork, to_save
+from models.finbert.recipes import RECIPES, Corpus, Recipe, corpus, pretrained
+from models.finbert.scorer import token_ids
 
-HEAD_SEED = 0
-BATCH = 32
-WARM_UP = 0.06
-WEIGHT_DECAY = 0.01
-LABEL_SMOOTHING = 0.05
-
-
-class Pass(NamedTuple):
-    """One training run over the rows."""
-
-    seed: int
-    epochs: int
-    learning_rate: float
-    # Rarer classes weigh (1 / share) to this power: macro-F1 gains where accuracy hardly pays.
-    class_weight_power: float
-
-
-PASSES = (
-    Pass(seed=1, epochs=3, learning_rate=1e-4, class_weight_power=0.3),
-    Pass(seed=2, epochs=2, learning_rate=4e-5, class_weight_power=0.5),
-)
+CHECKPOINTS = Path("build")
+MEAN_KEEPS = 0.998  # of the running mean of the weights, a step
 
 Encoded = list[tuple[list[int], int]]
 Weights = dict[str, Tensor]
 
 
-def encode(rows: list[Row]) -> Encoded:
-    """Turn texts into token ids, cut at `MAX_LENGTH`."""
-    tokenizer = Tokenizer.from_file(str(encoder_folder() / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_LENGTH)
-    encodings = tokenizer.encode_batch([clean(text) for text, _ in rows])
-    return [(encoding.ids, label) for encoding, (_, label) in zip(encodings, rows, strict=True)]
+def encode(tokenizer: Tokenizer, rows: list[Row]) -> Encoded:
+    """Turn rows into token ids and labels, as the scorer reads them."""
+    return [(token_ids(tokenizer, row.text, row.about), row.label) for row in rows]
 
 
 def collate(batch: Encoded) -> tuple[Tensor, Tensor, Tensor]:
     """Pad a batch: ids and mask (batch, tokens), labels (batch,)."""
-    width = max(len(ids) for ids, _ in batch)
-    input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch])
-    return input_ids, (input_ids != 0).long(), torch.tensor([label for _, label in batch])
+    lengths = torch.tensor([len(ids) for ids, _ in batch])
+    width = int(lengths.max())
+    input_ids = torch.tensor([ids + [PAD] * (width - len(ids)) for ids, _ in batch])
+    mask = (torch.arange(width) < lengths[:, None]).long()
+    return input_ids, mask, torch.tensor([label for _, label in batch])
 
 
-def buckets(rows: Encoded, rng: random.Random) -> Iterator[Encoded]:
+def buckets(rows: Encoded, size: int, rng: random.Random) -> Iterator[Encoded]:
     """Yield shuffled batches whose rows are of like length, so that little is padding."""
     order = list(rows)
     rng.shuffle(order)
     pools = [
-        sorted(order[i : i + 40 * BATCH], key=lambda row: len(row[0]))
-        for i in range(0, len(order), 40 * BATCH)
+        sorted(order[i : i + 40 * size], key=lambda row: len(row[0]))
+        for i in range(0, len(order), 40 * size)
     ]
-    batches = [pool[i : i + BATCH] for pool in pools for i in range(0, len(pool), BATCH)]
+    batches = [pool[i : i + size] for pool in pools for i in range(0, len(pool), size)]
     rng.shuffle(batches)
     yield from batches
 
@@ -89,7 +69,8 @@ def logits_of(network: SentimentNetwork, rows: Encoded) -> tuple[np.ndarray, np.
     logits = []
     for i in range(0, len(ordered), 64):
         input_ids, mask, _ = collate(ordered[i : i + 64])
-        logits.append(network(input_ids, mask).float().numpy())
+        with torch.autocast("cpu", torch.bfloat16):
+            logits.append(network(input_ids, mask).float().numpy())
     return np.concatenate(logits), np.array([label for _, label in ordered])
 
 
@@ -105,39 +86,53 @@ def validate(network: SentimentNetwork, sets: dict[str, Encoded]) -> tuple[float
     return float(np.mean(scores)), "; ".join(words)
 
 
-def fit(
-    step: Pass, start: Weights | None, train: Encoded, sets: dict[str, Encoded]
-) -> tuple[float, Weights]:
-    """Train one pass; return its best validation score and the weights that gave it."""
-    torch.manual_seed(HEAD_SEED)
-    network = pretrained()
-    if start:
-        network.load_state_dict(start)
-    torch.manual_seed(step.seed)
-    rng = random.Random(step.seed)  # noqa: S311 - the order of rows, no secret
+def groups(network: SentimentNetwork, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return a group for each weight: lower layers learn slower, biases and norms do not decay."""
+    depth = network.encoder.config.num_hidden_layers
+    found = []
+    for name, weight in network.named_parameters():
+        if not weight.requires_grad:
+            continue
+        layer = name.partition(".layer.")[2].partition(".")[0]
+        below = depth - int(layer) if layer else 0 if name.startswith("head.") else depth + 1
+        found.append(
+            {
+                "params": [weight],
+                "lr": recipe.rate * recipe.layer_decay**below,
+                "weight_decay": recipe.weight_decay if weight.ndim > 1 else 0.0,
+            }
+        )
+    return found
+
+
+def fit(made: Pretrained, sets: Corpus, recipe: Recipe) -> tuple[float, Weights]:
+    """Train; return the best validation score and the weights that gave it."""
+    network, tokenizer = made
+    validation = {each.name: encode(tokenizer, each.validation) for each in sets.measured}
+    torch.manual_seed(recipe.seed)
+    rng = random.Random(recipe.seed)  # noqa: S311 - the order of rows, no secret
+    train = encode(tokenizer, sets.rows(rng, 0))
 
     counts = torch.bincount(torch.tensor([label for _, label in train]), minlength=len(LABELS))
-    class_weights = (len(train) / (len(LABELS) * counts)) ** step.class_weight_power
-    loss_of = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=LABEL_SMOOTHING)
-
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": WEIGHT_DECAY},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=step.learning_rate, fused=True)
-    steps = step.epochs * -(-len(train) // BATCH)
-    warm = max(1, int(WARM_UP * steps))
+    class_weights = (len(train) / (len(LABELS) * counts)) ** recipe.class_weight_power
+    loss_of = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=recipe.smoothing)
+    optimiser = torch.optim.AdamW(groups(network, recipe), fused=True)
+    steps = recipe.epochs * -(-len(train) // recipe.batch)
+    warm = max(1, int(recipe.warm_up * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda done: min((done + 1) / warm, max(0.0, (steps - done) / (steps - warm)))
     )
+    # The mean of the last weights is often steadier than each of them (Izmailov et al., 2018).
+    running = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(MEAN_KEEPS)
+    )
 
     best: tuple[float, Weights] = (-1.0, {})
-    for epoch in range(1, step.epochs + 1):
+    for epoch in range(recipe.epochs):
+        rows = encode(tokenizer, sets.rows(rng, epoch)) if epoch else train
         network.train()
         began, total, seen = time.monotonic(), 0.0, 0
-        for batch in buckets(train, rng):
+        for batch in buckets(rows, recipe.batch, rng):
             input_ids, mask, labels = collate(batch)
             # bfloat16 halves the time on CPUs that have it; weights and optimiser stay fp32.
             with torch.autocast("cpu", torch.bfloat16):
@@ -148,55 +143,42 @@ def fit(
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+            running.update_parameters(network)
             total, seen = total + loss.item() * len(batch), seen + len(batch)
-        score, words = validate(network, sets)
         seconds = time.monotonic() - began
-        progress = f"seed {step.seed} epoch {epoch} loss {total / seen:.4f} {seconds:.0f} s"
-        print(f"{progress}: score {score:.4f} ({words})", flush=True)
-        if score > best[0]:
-            best = score, {name: weight.clone() for name, weight in network.state_dict().items()}
+        print(f"epoch {epoch + 1} loss {total / seen:.4f} {seconds:.0f} s", flush=True)
+        for name, one in (("weights", network), ("their mean", running.module)):
+            score, words = validate(one, validation)
+            print(f"  {name}: score {score:.4f} ({words})", flush=True)
+            if score > best[0]:
+                best = score, {key: value.clone() for key, value in one.state_dict().items()}
     return best
-
-
-def averaged(runs: list[Weights]) -> Weights:
-    """Return the mean of the runs' weights."""
-    return {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
 
 
 def main() -> None:
     """Train, choose, save the checkpoint and export it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lang", choices=sorted(RECIPES), required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds sentiment/")
     parser.add_argument("--out", type=Path, default=Path("onnx"), help="where the artefact goes")
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="torch, not shipped")
+    parser.add_argument("--checkpoints", type=Path, default=CHECKPOINTS, help="torch, not shipped")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    sets = [read_sentfin(arguments.data), read_twitter(arguments.data)]
-    train = encode([row for each in sets for row in each.train])
-    validation = {each.name: encode(each.validation) for each in sets}
+    recipe = RECIPES[arguments.lang]
+    sets = corpus(arguments.lang, arguments.data)
+    torch.manual_seed(recipe.seed)
+    made = pretrained(recipe, sets)
+    made.tokenizer.no_padding()
+    made.tokenizer.enable_truncation(recipe.max_length)
+    score, weights = fit(made, sets, recipe)
 
-    arguments.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    runs: list[tuple[float, Weights]] = []
-    start: Weights | None = None
-    for step in PASSES:
-        runs.append(fit(step, start, train, validation))
-        # The mean of passes is often steadier than each (a "model soup", Wortsman et al. 2022).
-        ranked = [weights for _, weights in sorted(runs, key=lambda run: -run[0])]
-        candidates = []
-        for n in range(1, len(ranked) + 1):
-            network = pretrained()
-            network.load_state_dict(averaged(ranked[:n]))
-            score, words = validate(network, validation)
-            print(f"mean of best {n}: score {score:.4f} ({words})", flush=True)
-            candidates.append((score, -n, averaged(ranked[:n])))
-        score, n, start = max(candidates, key=lambda candidate: candidate[:2])
-        recipe = {"passes": [each._asdict() for each in PASSES[: len(runs)]], "averaged": -n}
-        saved = {"weights": start, "recipe": {**recipe, "validation_score": round(score, 4)}}
-        torch.save(saved, arguments.checkpoint)
-
-    entry = export_checkpoint(arguments.checkpoint, arguments.data, arguments.out)
+    arguments.checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint = arguments.checkpoints / f"sentiment_{recipe.lang}.pt"
+    chosen = {**asdict(recipe), "validation_score": round(score, 4)}
+    torch.save({**to_save(made, weights), "recipe": chosen}, checkpoint)
+    entry = export_checkpoint(checkpoint, arguments.data, arguments.out)
     print(json.dumps(entry["metrics"], indent=2))
 
 

@@ -52,8 +52,18 @@ def test_item_becomes_a_headline_of_our_symbols():
         published_at=NOW - HOUR,
         available_at=NOW,
         author_hash=AuthorHash(b"k" * 16)("Jane Doe"),
+        names={"BTCUSDT": "Bitcoin", "ETHUSDT": "Ether"},
     )
     assert counts == {}
+
+
+def test_a_name_that_only_the_summary_tells_or_nobody_is_not_asked_about():
+    (told, hinted), _ = take(
+        item("Coins jump", summary="Bitcoin leads"), item("Big move ahead", tickers=("CRYPTO:ETH",))
+    )
+
+    assert (told.symbols, told.names) == (("BTCUSDT",), {})  # the text is the title alone
+    assert (hinted.symbols, hinted.names) == (("ETHUSDT",), {})
 
 
 def test_story_of_two_sources_is_told_once_under_one_id():

@@ -10,15 +10,18 @@ from models.finbert.evaluation import (
     calibration_error,
     evaluate,
     macro_f1,
+    measure,
     read_csv,
 )
 from models.finbert.lexicon import lexicon_label
+from models.finbert.readers import Readers
 from models.finbert.scorer import Scorer
 from models.finbert.text import digest
 from models.runtime import read_manifest
 
 ONNX = Path(__file__).parents[2] / "onnx"
 SCORER = Scorer.load(read_manifest()["sentiment_en"], ONNX)
+READERS = Readers([SCORER])
 ROWS = [
     ("Zyqo Widgets shares plunge after loss widens", 0),
     ("Zyqo Widgets surges on record profit", 1),
@@ -31,13 +34,13 @@ class Remembering:
     """A scorer that was trained on the first row."""
 
     def __init__(self) -> None:
-        self.entry = SCORER.entry
+        self.entry, self.lang, self.identity = SCORER.entry, SCORER.lang, SCORER.identity
         self.score = SCORER.score
         self.seen = frozenset({digest(ROWS[0][0])})
 
 
 def test_report_gives_each_figure_with_its_interval() -> None:
-    report = evaluate(ROWS, SCORER, allow_seen=False)
+    report = evaluate(ROWS, READERS, allow_seen=False)
 
     assert report["n"] == 4
     for name in ("accuracy", "macro_f1", "ece"):
@@ -50,8 +53,8 @@ def test_report_gives_each_figure_with_its_interval() -> None:
 
 
 def test_report_is_the_same_for_the_same_seed() -> None:
-    assert evaluate(ROWS, SCORER, allow_seen=False, seed=3) == evaluate(
-        ROWS, SCORER, allow_seen=False, seed=3
+    assert evaluate(ROWS, READERS, allow_seen=False, seed=3) == evaluate(
+        ROWS, READERS, allow_seen=False, seed=3
     )
 
 
@@ -59,11 +62,11 @@ def test_rows_that_were_trained_on_are_refused() -> None:
     disguised = [(ROWS[0][0].upper() + "! https://t.co/abc", 0), *ROWS[1:]]
 
     with pytest.raises(SeenData, match="1 of 4 rows"):
-        evaluate(disguised, Remembering(), allow_seen=False)  # type: ignore[arg-type]
+        evaluate(disguised, Readers([Remembering()]), allow_seen=False)
 
 
 def test_rows_that_were_trained_on_are_measured_and_counted_when_allowed() -> None:
-    report = evaluate(ROWS, Remembering(), allow_seen=True)  # type: ignore[arg-type]
+    report = evaluate(ROWS, Readers([Remembering()]), allow_seen=True)
 
     assert report["n"] == 4
     assert report["seen"] == 1
@@ -81,15 +84,34 @@ def test_languages_are_counted_apart(tmp_path: Path) -> None:
         "text,label,lang\nZyqo soars,1,en\nZyqo stürzt ab,0,de\nZyqo falls,0,\n", encoding="utf-8"
     )
 
-    report = evaluate(read_csv(path), SCORER, allow_seen=False)
+    report = evaluate(read_csv(path), READERS, allow_seen=False)
 
     assert report["n"] == 3
     assert {lang: each["n"] for lang, each in report["by_lang"].items()} == {"de": 1, "en": 2}
 
 
+def test_a_row_without_language_is_told_by_its_script(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label,about\n株価が下落,0,\nZyqo falls,0,Zyqo\n", encoding="utf-8")
+
+    japanese, english = read_csv(path)
+
+    assert (japanese.lang, japanese.about, english.lang, english.about) == ("ja", "", "en", "Zyqo")
+
+
+def test_signs_are_measured_on_rows_that_have_one() -> None:
+    labels = np.array([0, 1, 1, 2])
+    probabilities = np.array([[0.3, 0.1, 0.6], [0.1, 0.3, 0.6], [0.5, 0.2, 0.3], [0.2, 0.2, 0.6]])
+
+    report = measure(labels, probabilities)
+
+    assert report["sign_accuracy"][0] == pytest.approx(2 / 3, abs=1e-4)
+    assert report["accuracy"][0] == 0.25
+
+
 def test_nothing_to_evaluate_is_refused() -> None:
     with pytest.raises(ValueError, match="found none"):
-        evaluate([], SCORER, allow_seen=False)
+        evaluate([], READERS, allow_seen=False)
 
 
 @pytest.mark.parametrize(

@@ -127,11 +127,32 @@ def test_a_model_with_other_labels_is_refused() -> None:
         label_order({0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"})
 
 
-def test_temperature_undoes_overconfidence() -> None:
-    from models.finbert.export import fit_temperature
+def test_calibration_undoes_overconfidence_and_a_leaning_to_one_class() -> None:
+    from models.finbert.calibration import Calibration, fit_calibration
 
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4_000, 3))
     labels = np.array([rng.choice(3, p=np.exp(row) / np.exp(row).sum()) for row in logits])
+    leaning = logits + np.array([0.6, 0.0, -0.6])
 
-    assert fit_temperature((2.0 * logits).astype(np.float32), labels) == pytest.approx(2.0, rel=0.1)
+    found = fit_calibration([((2.0 * leaning).astype(np.float32), labels)])
+
+    assert found.temperature == pytest.approx(2.0, rel=0.1)
+    assert found.offsets == pytest.approx([-0.6, 0.0, 0.6], abs=0.1)
+    assert sum(found.offsets) == pytest.approx(0.0, abs=1e-3)
+    right = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(found.probabilities(2.0 * leaning), right, atol=0.05)
+    assert found.probabilities(2.0 * leaning).sum(1) == pytest.approx(1.0)
+    assert Calibration(1.0, [0.0] * 3).probabilities(logits) == pytest.approx(right)
+
+
+def test_each_set_weighs_the_same_in_a_calibration() -> None:
+    from models.finbert.calibration import fit_calibration
+
+    blind = np.zeros((1, 3), dtype=np.float32)
+    often, once = (blind.repeat(900, 0), np.full(900, 0)), (blind, np.array([1]))
+
+    offsets = fit_calibration([often, once]).offsets
+
+    assert offsets[0] == pytest.approx(offsets[1], abs=1e-3)
+    assert offsets[2] < offsets[0]

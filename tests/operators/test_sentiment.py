@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.messages import SECOND, Checkpoint, Leg, Mood, Notice, ScoredHeadline
-from operators.sentiment import Sentiment, SentimentSettings, score_headlines, text_key
+from operators.sentiment import Sentiment, SentimentSettings, text_key
 from tests.support import cross_section, headline, notice
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -105,18 +105,41 @@ def test_checkpoint_comes_with_every_sixtieth_bar():
     assert messages[1].ts_close == 120 * SECOND
 
 
-def test_headlines_are_scored_one_by_one_and_others_pass():
-    asked = []
+def test_a_name_in_the_text_counts_for_its_symbol_and_the_whole_for_the_others():
+    body = ScoredHeadline(
+        headline=headline("Bitcoin up as Ether falls", SYMBOLS),
+        negative=0.3, positive=0.3, neutral=0.4, model="m",
+        each={"BTCUSDT": (0.0, 0.9, 0.1)},
+    )  # fmt: skip
+    leg = leg_after(stage(), 1, notice(body))
+    assert leg.value.tolist() == pytest.approx([0.9, 0.0])
+    assert leg.detail["news_weight"].tolist() == pytest.approx([0.9, 0.4], rel=1e-3)
 
-    def score(text):
-        asked.append(text)
-        return 0.2, 0.5, 0.3
 
-    messages = [notice(headline("A")), "other", notice(Mood(source="", value=1, available_at=0))]
-    scored, other, mood = score_headlines(messages, score, "m@1")
-    assert asked == ["A"]
-    assert (scored.body.positive, scored.body.model) == (0.5, "m@1")
-    assert (other, mood) == (messages[1], messages[2])
+def test_news_unlike_the_usual_is_a_surprise_that_wears_off():
+    sentiment = stage(half_life_s=1e9, usual_half_life_s=10.0)
+    first = leg_after(sentiment, 1, news())
+    assert first.detail["news_surprise"].tolist() == pytest.approx([0.7, 0.0])
+    same = leg_after(sentiment, 2)
+    assert same.detail["news_surprise"][0] == pytest.approx(0.0, abs=1e-9)
+    bad = leg_after(sentiment, 3, news("Bitcoin falls", negative=0.9, positive=0.0, offset=1))
+    assert bad.detail["news_surprise"][0] < -0.5
+    later = leg_after(sentiment, 13)
+    after = leg_after(sentiment, 23)
+    assert bad.detail["news_surprise"][0] < later.detail["news_surprise"][0]
+    assert later.detail["news_surprise"][0] < after.detail["news_surprise"][0] < 0.0
+
+
+def test_mood_has_a_trend_once_it_moves():
+    sentiment = stage(usual_half_life_s=10.0)
+    moods = [
+        notice(Mood(source="a", value=value, available_at=0), offset=i)
+        for i, value in enumerate((50.0, 90.0))
+    ]
+    assert leg_after(sentiment, 1, moods[0]).detail["mood_trend"].tolist() == [0.0, 0.0]
+    up = leg_after(sentiment, 2, moods[1]).detail["mood_trend"][0]
+    assert up == pytest.approx(0.8)
+    assert 0.0 < leg_after(sentiment, 12).detail["mood_trend"][0] < up
 
 
 @given(st.text())
@@ -140,16 +163,6 @@ def test_value_and_certainty_stay_in_range(items):
         )
         assert (np.abs(leg.value) <= 1).all()
         assert ((leg.certainty >= 0) & (leg.certainty <= 1)).all()
-
-
-def test_headline_in_another_language_is_not_scored():
-    japanese = headline(text="日銀が利上げ", lang="ja")
-    told = Notice(after=0, offset=0, body=japanese)
-
-    def fail(text):
-        raise AssertionError(text)
-
-    assert score_headlines([told], fail, "model") == [told]
 
 
 def test_mood_of_another_market_is_not_taken():
