@@ -14,13 +14,24 @@ import numpy as np
 import onnxruntime as ort
 
 from models.features import Floats
+from models.inference import Device, Session, open_session
 from models.schema import SCHEMA_HASH
 
 # What serving reads of an entry, by kind.
 _NEEDED = {
-    "forecast": {"horizon_bars", "skill", "ranks", "centre", "distribution"},
+    "forecast": {
+        "horizon_bars",
+        "skill",
+        "ranks",
+        "centre",
+        "distribution",
+        "doubt",
+        "hidden",
+        "widths",
+        "seen",
+    },
     "policy": {"skill", "ranks"},
-    "sentiment": {"skill", "labels", "temperature", "max_length", "extra_files"},
+    "sentiment": {"lang", "skill", "labels", "temperature", "offsets", "max_length", "extra_files"},
 }
 
 ONNX = Path(__file__).resolve().parent.parent / "onnx"
@@ -61,18 +72,16 @@ class Artefact:
         """Name and content hash, as signals carry it."""
         return f"{self.name}@{str(self.entry['sha256'])[:12]}"
 
-    def session(self, threads: int = 1) -> ort.InferenceSession:
-        """Open an inference session on the CPU.
+    def session(self, threads: int = 1, device: Device = "cpu") -> Session:
+        """Open an inference session, as `models.inference.open_session` does.
 
-        One thread by default: a sum's order, and so its last bits, must not depend on the
-        machine's load.
+        Raises:
+            ModelError: ONNX Runtime cannot run the file, or the device is not there.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            return ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+            return open_session(self.path, threads=threads, device=device)
+        except LookupError as error:
+            raise ModelError(str(error)) from error
         except Exception as error:
             raise ModelError(
                 f"{self.path.name} is no model that ONNX Runtime {ort.__version__} can run "

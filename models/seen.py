@@ -52,6 +52,15 @@ def overlap(
     ]
 
 
+def trained_until(entry: Entry) -> int:
+    """Return the last moment (ns) that a model was made from; 0 where its entry names none.
+
+    >>> trained_until({"seen": [span("lean", [], 10, 20, "fit"), span("lean", [], 25, 30, "tune")]})
+    30
+    """
+    return max((int(each["to_ns"]) for each in entry.get("seen", ())), default=0)
+
+
 def refuse_seen(
     name: str,
     entry: Entry,

@@ -133,11 +133,20 @@ def blocks_of(ts_close: Integers) -> tuple[Integers, dict[str, Any]]:
     Neighbouring bars share most of their horizon, and all symbols share the market, so rows
     are far from independent: whole days (or hours) are drawn, across all symbols.
     """
-    for kind, span in (("day", _DAY), ("hour", _HOUR)):
-        found, block = np.unique(ts_close // span, return_inverse=True)
-        if kind == "hour" or len(found) >= 10:
-            return block.astype(np.int64), {"kind": kind, "count": len(found)}
-    raise AssertionError("unreachable")
+    block, kind = days_of(ts_close), "day"
+    if block.max(initial=-1) + 1 < 10:
+        block, kind = hours_of(ts_close), "hour"
+    return block, {"kind": kind, "count": int(block.max(initial=-1)) + 1}
+
+
+def days_of(ts_close: Integers) -> Integers:
+    """Return each row's UTC day as a block, from 0."""
+    return np.unique(ts_close // _DAY, return_inverse=True)[1].astype(np.int64)
+
+
+def hours_of(ts_close: Integers) -> Integers:
+    """Return each row's UTC hour as a block, from 0."""
+    return np.unique(ts_close // _HOUR, return_inverse=True)[1].astype(np.int64)
 
 
 def block_bootstrap(
@@ -148,16 +157,30 @@ def block_bootstrap(
     `blocks` is (rows,), ids from 0. Blocks are drawn with replacement by a generator seeded
     with `seed`, so the interval repeats. NaN draws (a block of one class only) are left out.
     """
+    return interval_of(draws_of(statistic, blocks, seed=seed, draws=draws))
+
+
+def draws_of(
+    statistic: Statistic, blocks: Integers, *, seed: int = 7, draws: int = DRAWS
+) -> Floats:
+    """Return the statistic, then its value in each draw of blocks, (1 + draws,).
+
+    The same seed and blocks give the same draws: differences of two such arrays are paired.
+    """
     count = int(blocks.max()) + 1
     generator = np.random.Generator(np.random.PCG64(seed))
-    estimate = statistic(np.ones(len(blocks)))
     drawn = generator.multinomial(count, np.full(count, 1.0 / count), size=draws)
-    values = np.array([statistic(times[blocks].astype(np.float64)) for times in drawn])
-    values = values[np.isfinite(values)]
+    values = [statistic(times[blocks].astype(np.float64)) for times in drawn]
+    return np.array([statistic(np.ones(len(blocks))), *values])
+
+
+def interval_of(drawn: Floats) -> list[float]:
+    """Return [estimate, low, high] of what `draws_of` returns."""
+    values = drawn[1:][np.isfinite(drawn[1:])]
     if not len(values):
-        return [estimate, float("nan"), float("nan")]
+        return [float(drawn[0]), float("nan"), float("nan")]
     low, high = np.quantile(values, (0.025, 0.975))
-    return [estimate, float(low), float(high)]
+    return [float(drawn[0]), float(low), float(high)]
 
 
 def skill_of(ic: list[float], count: int) -> dict[str, Any]:

@@ -54,14 +54,14 @@ class Logistic:
         return cls(mean, scale, weights, float(content["bias"]))
 
 
-def fit(rows: Singles, up: Flags, mask: Floats, steps: int = 12) -> Logistic:
+def fit(rows: Singles, up: Flags, mask: Floats, steps: int = 12, ridge: float = RIDGE) -> Logistic:
     """Fit by Newton's method with a ridge penalty; `mask` is 0 for features left out."""
     mean = rows.mean(0, dtype=np.float64) * mask
     spread = rows.std(0, dtype=np.float64)
     scale = np.where((mask > 0) & (spread > 1e-6), spread, 1.0)
     used = np.flatnonzero((mask > 0) & (spread > 1e-6))
     inputs = np.hstack(((rows[:, used] - mean[used]) / scale[used], np.ones((len(rows), 1))))
-    penalty = np.diag([*np.full(len(used), RIDGE), 0.0])
+    penalty = np.diag([*np.full(len(used), ridge), 0.0])
     theta = np.zeros(len(used) + 1)
     for _ in range(steps):
         chance = 1.0 / (1.0 + np.exp(-inputs @ theta))
@@ -71,7 +71,7 @@ def fit(rows: Singles, up: Flags, mask: Floats, steps: int = 12) -> Logistic:
         theta -= step
         if np.abs(step).max() < 1e-8:
             break
-    weights = np.zeros(len(FEATURES))
+    weights = np.zeros(rows.shape[1])
     weights[used] = theta[:-1]
     return Logistic(mean, scale, weights, float(theta[-1]))
 

@@ -14,6 +14,7 @@ import polars as pl
 from models import datasets, runtime, statistics
 from models.bar_files import Label, read_bars
 from models.calendars import ALWAYS_OPEN, sessions
+from models.context import relative_bars
 from models.datasets import Flags, SymbolBars
 from models.features import Floats, Singles
 from models.lstm_transformer.baselines import Logistic, momentum
@@ -41,6 +42,8 @@ def evaluate(
     seed: int = 7,
 ) -> dict[str, Any]:
     """Return n, auc, ic, hit_rate, brier and ece as [estimate, low, high], and baselines.
+
+    `ic` is of P(up), as the baselines' of their scores; `ic_value` of the leg's value.
 
     `data` is a file or folder of `models.bar_files`, or its frame. Every symbol is measured
     at the bar closes that are multiples of `stride` intervals, where the model input is
@@ -84,7 +87,10 @@ def measure(
     """As `evaluate`, for bars with features."""
     horizon = int(artefact.entry["horizon_bars"])
     forecaster = Forecaster(artefact)
-    p_up, value, returns, abstains, last, stamps = _predict(by_symbol, forecaster, horizon, stride)
+    read = relative_bars(by_symbol) if forecaster.relative else by_symbol
+    p_up, value, returns, abstains, last, stamps = _predict(
+        by_symbol, read, forecaster, horizon, stride
+    )
     spoken = ~abstains
     if not spoken.any():
         raise ValueError(
@@ -124,18 +130,25 @@ def measure(
 
 
 def _predict(
-    by_symbol: dict[str, SymbolBars], forecaster: Forecaster, horizon: int, stride: int
+    by_symbol: dict[str, SymbolBars],
+    read: dict[str, SymbolBars],
+    forecaster: Forecaster,
+    horizon: int,
+    stride: int,
 ) -> tuple[Floats, Floats, Floats, Flags, Singles, datasets.Integers]:
-    """Run the model over all rows to measure: p_up, value, return, abstains, last row, time."""
+    """Run the model over all rows to measure: p_up, value, return, abstains, last row, time.
+
+    `read` are the bars as the model reads them; the last row is as the baselines do.
+    """
     parts: list[tuple[Any, ...]] = []
-    for bars in by_symbol.values():
+    for name, bars in by_symbol.items():
         moved = datasets.labels(bars, horizon)
         on_stride = bars.ts_close // bars.interval % stride == 0
         rows = np.flatnonzero(bars.ready & on_stride & np.isfinite(moved))
         for begin in range(0, len(rows), BATCH):
             at = rows[begin : begin + BATCH]
             ready = np.ones(len(at), bool)
-            forecast = forecaster.predict(bars.windows(at), bars.volatility[at], ready)
+            forecast = forecaster.predict_inputs(read[name].windows(at), bars.volatility[at], ready)
             parts.append(
                 (
                     forecast.p_up,
@@ -165,7 +178,8 @@ def _scores(
     hits = (np.sign(value[pointed]) == np.sign(returns[pointed])).astype(np.float64)
     return {
         "auc": _interval(statistics.weighted_auc(rises, chance), blocks[moved], seed),
-        "ic": _interval(statistics.weighted_ic(value, returns), blocks, seed),
+        "ic": _interval(statistics.weighted_ic(p_up, returns), blocks, seed),
+        "ic_value": _interval(statistics.weighted_ic(value, returns), blocks, seed),
         "hit_rate": _interval(statistics.weighted_mean(hits), blocks[pointed], seed),
         "brier": _interval(statistics.weighted_mean((chance - rises) ** 2), blocks[moved], seed),
         "ece": _interval(statistics.weighted_ece(rises, chance), blocks[moved], seed),

@@ -8,6 +8,7 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
+from models.lstm_transformer.forecaster import OUTPUTS
 from models.lstm_transformer.network import Network
 
 OPSET = 18
@@ -33,8 +34,8 @@ def export(network: Network, path: Path) -> None:
             (example,),
             str(path),
             input_names=["features"],
-            output_names=["quantiles", "p_up"],
-            dynamic_axes={"features": {0: "n"}, "quantiles": {0: "n"}, "p_up": {0: "n"}},
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "n"} for name in ("features", *OUTPUTS)},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -50,7 +51,7 @@ def parity(network: Network, path: Path, windows: NDArray[np.float32]) -> float:
     with torch.no_grad():
         expected = [output.numpy() for output in network(torch.from_numpy(windows))]
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(["quantiles", "p_up"], {"features": windows})
+    found = session.run(OUTPUTS, {"features": windows})
     worst = max(
         float(np.abs(one - other).max()) for one, other in zip(expected, found, strict=True)
     )

@@ -27,6 +27,7 @@ class Shape:
     heads: int = 2
     members: int = 3  # seeds in one graph; their outputs are averaged
     dropout: float = 0.1
+    branches: str = "both"  # or "lstm", or "transformer": for ablations
 
     @property
     def tokens(self) -> int:
@@ -109,32 +110,54 @@ class Member(nn.Module):
         nn.init.zeros_(self.direct.bias)
         nn.init.normal_(self.heads.weight, std=0.02)
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """Map (batch, window, features) to (batch, 5)."""
+    def embedded(self, windows: Tensor) -> Tensor:
+        """Map (batch, window, features) to a token for each patch, (batch, tokens, width)."""
         shape = self.shape
-        last = windows[:, -1]
         patches = windows.reshape(-1, shape.tokens, shape.patch * shape.features)
-        tokens = torch.tanh(self.embed(patches))
+        out: Tensor = self.embed(patches)
+        return out
+
+    def hidden(self, embedded: Tensor) -> Tensor:
+        """Map tokens to what the gate lets through of both branches, (batch, width)."""
+        shape = self.shape
+        tokens = torch.tanh(embedded)
         path, _ = self.lstm(tokens)
         compared = self.encoder(tokens + self.place)
-        both = self.normalise(torch.cat((path[:, -1], compared[:, -1]), dim=-1))
+        ends = [path[:, -1], compared[:, -1]]
+        if shape.branches != "both":  # nor may the other reach the common mean and variance
+            other = 1 if shape.branches == "lstm" else 0
+            ends[other] = torch.zeros_like(ends[other])
+        both = self.normalise(torch.cat(ends, dim=-1))
+        of_lstm, of_encoder = both[:, : shape.width], both[:, shape.width :]
+        if shape.branches != "both":
+            return of_lstm if shape.branches == "lstm" else of_encoder
         gate = torch.sigmoid(self.gate(both))
-        fused = gate * both[:, : shape.width] + (1.0 - gate) * both[:, shape.width :]
-        out: Tensor = self.heads(self.dropout(fused)) + self.direct(last)
+        return gate * of_lstm + (1.0 - gate) * of_encoder
+
+    def answer(self, hidden: Tensor, last: Tensor) -> Tensor:
+        """Map hidden states and the windows' last rows, (batch, features), to (batch, 5)."""
+        out: Tensor = self.heads(self.dropout(hidden)) + self.direct(last)
         return out
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Map (batch, window, features) to (batch, 5)."""
+        return self.answer(self.hidden(self.embedded(windows)), windows[:, -1])
 
 
 class Network(nn.Module):
     """What is exported: mask, scaling, all members and the calibration in one graph.
 
     Buffers hold what is not learned by gradient: `mask` (features that this model reads),
-    `mean` and `scale` (moments of the fit split), `temperature` of P(up), and the shift and
-    the two stretches of the quantiles (all from the calibration split).
+    `mean` and `scale` (moments of the fit split), `centre` and `whiten` (of each member's hidden
+    states in the fit split, and of its tokens), `temperature` of P(up), and the shift and the two
+    stretches of the quantiles (from the calibration split).
     """
 
     mask: Tensor
     mean: Tensor
     scale: Tensor
+    centre: Tensor
+    whiten: Tensor
     temperature: Tensor
     quantile_shift: Tensor
     quantile_stretch: Tensor
@@ -147,6 +170,8 @@ class Network(nn.Module):
         self.register_buffer("mask", torch.ones(shape.features))
         self.register_buffer("mean", torch.zeros(shape.features))
         self.register_buffer("scale", torch.ones(shape.features))
+        self.register_buffer("centre", torch.zeros(2, shape.members, shape.width))
+        self.register_buffer("whiten", torch.eye(shape.width).repeat(2, shape.members, 1, 1))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("quantile_shift", torch.zeros(()))
         self.register_buffer("quantile_stretch", torch.ones(2))
@@ -155,30 +180,66 @@ class Network(nn.Module):
         """Mask and scale raw features of any leading shape."""
         return (windows - self.mean) / self.scale * self.mask
 
+    def states(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each member's hidden states and tokens for raw windows.
+
+        These are (members, batch, width) and (members, batch, tokens, width).
+        """
+        inputs = self.standardise(windows)
+        tokens = [member.embedded(inputs) for member in self.members]  # type: ignore[operator]
+        each = zip(self.members, tokens, strict=True)
+        hidden = [member.hidden(embedded) for member, embedded in each]  # type: ignore[operator]
+        return torch.stack(hidden), torch.stack(tokens)
+
+    def answers(self, hidden: Tensor, windows: Tensor) -> Tensor:
+        """Return each member's outputs before calibration, (members, batch, 5)."""
+        last = self.standardise(windows[:, -1])
+        each = zip(self.members, hidden.unbind(0), strict=True)
+        return torch.stack([member.answer(state, last) for member, state in each])  # type: ignore[operator]
+
     def raw(self, windows: Tensor) -> Tensor:
         """Average the members' outputs for raw windows, (batch, 5), before calibration."""
-        inputs = self.standardise(windows)
-        total = self.members[0](inputs)
-        for member in list(self.members)[1:]:
-            total = total + member(inputs)
-        out: Tensor = total / len(self.members)
-        return out
+        return self.answers(self.states(windows)[0], windows).mean(0)
 
-    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+    def strangeness(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Return how far a window lies from those of the fit split, (batch, 2).
+
+        The root of the squared Mahalanobis distance by dimension, as the mean over members: about
+        1 for what was learned from. First of the hidden state (after Lee et al., 2018), then of the
+        strangest token: the branches' bounded units forget how far off the past was.
+        """
+        of_hidden = (hidden - self.centre[0][:, None]) @ self.whiten[0]
+        of_tokens = (tokens - self.centre[1][:, None, None]) @ self.whiten[1][:, None]
+        squared = torch.stack(
+            (
+                (of_hidden * of_hidden).mean(-1).mean(0),
+                (of_tokens * of_tokens).mean(-1).mean(0).amax(-1),
+            ),
+            dim=-1,
+        )
+        return squared.sqrt()
+
+    def forward(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Map raw windows to calibrated outputs.
 
         Returns the quantiles of the horizon's return in units of volatility * sqrt(horizon),
-        (batch, 3) ascending, and P(up), (batch,).
+        (batch, 3) ascending; P(up), (batch,); the standard deviation over members of its logit,
+        (batch,); and the `strangeness`, (batch, 2).
         """
-        raw = self.raw(windows)
+        hidden, tokens = self.states(windows)
+        answers = self.answers(hidden, windows)
+        raw = answers.mean(0)
         low, median, high = quantiles(raw).unbind(-1)
-        centre = median + self.quantile_shift
+        middle = median + self.quantile_shift
         stretch = self.quantile_stretch
         levels = torch.stack(
-            (centre - (median - low) * stretch[0], centre, centre + (high - median) * stretch[1]),
+            (middle - (median - low) * stretch[0], middle, middle + (high - median) * stretch[1]),
             dim=-1,
         )
-        return levels, torch.sigmoid(raw[:, 3] * self.temperature)
+        apart = answers[:, :, 3] - raw[:, 3]
+        disagreement = (apart * apart).mean(0).sqrt() * self.temperature
+        chance = torch.sigmoid(raw[:, 3] * self.temperature)
+        return levels, chance, disagreement, self.strangeness(hidden, tokens)
 
 
 def quantiles(raw: Tensor) -> Tensor:

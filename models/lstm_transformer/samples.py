@@ -17,6 +17,7 @@ import polars as pl
 
 from models import datasets
 from models.bar_files import Label, read_bars
+from models.context import relative_bars
 from models.datasets import Flags, Integers, SymbolBars
 from models.features import Floats, Singles
 from models.runtime import sha256_of
@@ -80,6 +81,8 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 }
 INTERVALS = {"1s": 1_000_000_000, "1m": 60_000_000_000}
 HORIZONS = {"1s": 60, "1m": 15}  # bars
+# Whether a model reads features against the market. The seconds have four symbols and one alone.
+RELATIVE = {"1s": False, "1m": True}
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,9 @@ class Stack:
     """All feature rows of all symbols one under the other, and the samples of each split."""
 
     features: Singles  # (rows, features)
+    inputs: Singles  # (rows, features): what the model reads, against the market where it does
+    ts_close: Integers  # (rows,)
+    symbol_of: Integers  # (rows,) into symbols
     symbols: tuple[str, ...]
     splits: dict[str, Samples]
     spans: list[dict[str, Any]]  # what each split covers, by source
@@ -123,7 +129,7 @@ class Stack:
 
     def windows(self, samples: Samples) -> Singles:
         """Return the samples' model inputs, (n, WINDOW, features)."""
-        out: Singles = self.features[samples.rows[:, None] + np.arange(1 - WINDOW, 1)]
+        out: Singles = self.inputs[samples.rows[:, None] + np.arange(1 - WINDOW, 1)]
         return out
 
 
@@ -135,6 +141,8 @@ def nanoseconds(moment: str) -> int:
 def assemble(interval: str, data: Path, cache: Path | None) -> Stack:
     """Read every source of `interval` below `data` and cut it into splits."""
     features: list[Singles] = []
+    inputs: list[Singles] = []
+    closes: list[Integers] = []
     symbols: list[str] = []
     parts: dict[str, list[Samples]] = {use: [] for use in USES}
     spans: list[dict[str, Any]] = []
@@ -151,12 +159,15 @@ def assemble(interval: str, data: Path, cache: Path | None) -> Stack:
         )
         for file in [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob("*"))):
             files[str(file.relative_to(data))] = sha256_of(file)
+        market = relative_bars(by_symbol) if RELATIVE[interval] else by_symbol
         found: dict[str, list[Samples]] = {use: [] for use in USES}
         for bars in by_symbol.values():
             base = sum(len(each) for each in features)
             for use, chosen in _samples(bars, source, HORIZONS[interval], base, len(symbols)):
                 found[use].append(chosen)
             features.append(bars.features)
+            inputs.append(market[bars.symbol].features)
+            closes.append(bars.ts_close)
             symbols.append(bars.symbol)
         reach = HORIZONS[interval] * INTERVALS[interval]
         for use in USES:
@@ -165,7 +176,10 @@ def assemble(interval: str, data: Path, cache: Path | None) -> Stack:
             parts[use].append(chosen)
             spans.append(_span(source.name, use, chosen, symbols, reach))
     splits = {use: join(parts[use]) for use in USES}
-    return Stack(np.concatenate(features), tuple(symbols), splits, spans, files)
+    rows = np.concatenate(features)
+    read = np.concatenate(inputs) if RELATIVE[interval] else rows
+    of = np.repeat(np.arange(len(closes)), [len(each) for each in closes])
+    return Stack(rows, read, np.concatenate(closes), of, tuple(symbols), splits, spans, files)
 
 
 def _samples(

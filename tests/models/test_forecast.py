@@ -7,8 +7,8 @@ import pytest
 
 from models import datasets, runtime
 from models.bar_files import read_bars
-from models.lstm_transformer.forecaster import Forecaster
-from models.runtime import Artefact, ModelHashMismatch
+from models.lstm_transformer.forecaster import OUTPUTS, Forecaster, doubted
+from models.runtime import Artefact, ModelHashMismatch, rank
 from models.schema import FEATURES, WINDOW
 from tests.support import EQKER, MINUTE, SECOND
 
@@ -45,7 +45,7 @@ def test_onnx_equals_torch_within_the_manifests_tolerance(artefact, real):
 
     with torch.no_grad():
         expected = network(torch.from_numpy(real[0]))
-    found = artefact.session().run(["quantiles", "p_up"], {"features": real[0]})
+    found = artefact.session().run(OUTPUTS, {"features": real[0]})
 
     assert artefact.entry["parity"] <= artefact.entry["tolerance"]
     for one, other in zip(expected, found, strict=True):
@@ -68,13 +68,27 @@ def test_a_rows_forecast_is_the_same_to_the_bit_beside_any_other_rows(artefact, 
     windows, volatility = real
     forecaster = Forecaster(artefact)
 
-    together = forecaster.predict(windows, volatility, np.ones(len(windows), bool))
+    together = forecaster.predict_inputs(windows, volatility, np.ones(len(windows), bool))
     for first in range(0, len(windows) - size + 1, size):
         part = slice(first, first + size)
-        alone = forecaster.predict(windows[part], volatility[part], np.ones(size, bool))
+        alone = forecaster.predict_inputs(windows[part], volatility[part], np.ones(size, bool))
         np.testing.assert_array_equal(alone.p_up, together.p_up[part])
         np.testing.assert_array_equal(alone.quantiles, together.quantiles[part])
         np.testing.assert_array_equal(alone.value, together.value[part])
+        np.testing.assert_array_equal(alone.disagreement, together.disagreement[part])
+        np.testing.assert_array_equal(alone.strangeness, together.strangeness[part])
+
+
+def test_the_one_minute_model_reads_symbols_against_their_mean(real):
+    forecaster = Forecaster(runtime.load("forecast_1m", kind="forecast", interval=MINUTE))
+    windows, volatility = real[0][:8], real[1][:8]
+    ready = np.arange(8) < 6
+    market = windows[:6].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    found = forecaster.predict(windows, volatility, ready)
+    expected = forecaster.predict_inputs(windows - market, volatility, ready)
+
+    np.testing.assert_array_equal(found.p_up, expected.p_up)
 
 
 def test_rows_that_are_not_ready_abstain_and_say_nothing(artefact, real):
@@ -97,6 +111,40 @@ def test_inputs_unlike_the_training_data_abstain(artefact):
     forecast = Forecaster(artefact).predict(strange, np.full(2, 1e-3), np.ones(2, bool))
 
     assert forecast.abstains.all()
+
+
+def test_windows_with_a_strange_past_and_an_ordinary_last_row_abstain(artefact, real):
+    windows, volatility = real
+    forecaster = Forecaster(artefact)
+    strange = windows.copy()
+    # One row in two is somebody else's, eight deviations off; the last patch is as it was.
+    deviations = np.random.default_rng(1).choice([-8.0, 8.0], (1, 1, windows.shape[2]))
+    strange[:, 1:-6:2] += (deviations * windows.std(axis=(0, 1))).astype(np.float32)
+
+    ordinary = forecaster.predict_inputs(windows, volatility, np.ones(len(windows), bool))
+    odd = forecaster.predict_inputs(strange, volatility, np.ones(len(windows), bool))
+
+    np.testing.assert_array_equal(forecaster.distance(strange), forecaster.distance(windows))
+    assert ordinary.abstains.mean() < 0.1
+    assert odd.abstains.mean() > 0.9
+
+
+def test_certainty_is_the_rank_of_the_edge_less_what_members_disagree_by(artefact, real):
+    windows, volatility = real
+    entry = artefact.entry
+    doubtless = Artefact(artefact.name, entry | {"doubt": 0.0}, artefact.folder)
+    ready = np.ones(len(windows), bool)
+
+    found = Forecaster(artefact).predict_inputs(windows, volatility, ready)
+    without = Forecaster(doubtless).predict_inputs(windows, volatility, ready)
+
+    spoken = ~found.abstains
+    edge = 2.0 * found.p_up - 1.0 - entry["centre"]
+    left = doubted(edge, found.disagreement, entry["doubt"])
+    np.testing.assert_array_equal(found.certainty[spoken], rank(left, entry["ranks"])[spoken])
+    assert (found.certainty <= without.certainty).all()
+    assert (found.certainty < without.certainty).any()
+    np.testing.assert_array_equal(found.p_up, without.p_up)
 
 
 def test_a_motionless_symbol_abstains(artefact, real):

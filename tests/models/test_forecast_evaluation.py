@@ -6,6 +6,7 @@ import pytest
 
 from models import datasets, runtime, statistics
 from models.bar_files import read_bars
+from models.context import relative_bars
 from models.lstm_transformer import baselines
 from models.lstm_transformer.evaluation import calendar_of, evaluate
 from models.lstm_transformer.forecaster import Forecaster
@@ -47,7 +48,7 @@ def seen(artefact, frame, symbols, shift=0):
 
 
 def test_the_report_holds_estimates_with_intervals_and_baselines(report):
-    for name in ("auc", "ic", "hit_rate", "brier", "ece"):
+    for name in ("auc", "ic", "ic_value", "hit_rate", "brier", "ece"):
         estimate, low, high = report[name]
         assert low <= high
         assert np.isfinite([estimate, low, high]).all()
@@ -62,15 +63,16 @@ def test_the_report_equals_a_computation_by_hand(frame, artefact, report):
     scores, returns = [], []
     forecaster = Forecaster(artefact)
     by_symbol = datasets.from_frame(frame, interval_ns=MINUTE, calendar="XNYS")
-    for bars in by_symbol.values():
+    read = relative_bars(by_symbol)
+    for name, bars in by_symbol.items():
         for row in range(len(bars)):
             on_stride = bars.ts_close[row] % (10 * MINUTE) == 0
             if not bars.ready[row] or not on_stride or bars.session_left[row] < 15:
                 continue
             if row + 15 >= len(bars):
                 continue
-            forecast = forecaster.predict(
-                bars.windows(np.array([row])), bars.volatility[[row]], np.ones(1, bool)
+            forecast = forecaster.predict_inputs(
+                read[name].windows(np.array([row])), bars.volatility[[row]], np.ones(1, bool)
             )
             if not forecast.abstains[0]:
                 scores.append(forecast.value[0])
@@ -78,7 +80,7 @@ def test_the_report_equals_a_computation_by_hand(frame, artefact, report):
 
     assert report["n"] == len(scores)
     expected = statistics.ic(np.array(scores), np.array(returns))
-    assert report["ic"][0] == pytest.approx(expected, abs=1e-3)
+    assert report["ic_value"][0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_evaluation_repeats(frame, artefact, report):
