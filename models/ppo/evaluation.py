@@ -7,16 +7,28 @@ import numpy as np
 
 from models.datasets import SymbolBars, labels
 from models.features import Floats
+from models.lstm_transformer.forecaster import Forecaster
 from models.ppo.actor import Actor
+from models.ppo.baselines import forecast_views, momentum, threshold
 from models.ppo.market import Market, cost_of, market_of
 from models.ppo.replay import Track, replay
 from models.ppo.rules import NEVER_CLOSES, Integers, PositionRules
 from models.runtime import Artefact
 from models.seen import refuse_seen, utc
-from models.statistics import block_bootstrap, blocks_of, weighted_ic
+from models.statistics import block_bootstrap, days_of, hours_of, weighted_ic
 
 _DAY = 86_400_000_000_000
 _BUSINESS_DAYS, _DAYS = 252, 365
+SESSIONS = 8  # at least, for a bootstrap that draws whole sessions
+COMPARED = (
+    "return",
+    "sharpe",
+    "max_drawdown",
+    "turnover",
+    "gross_return",
+    "return_filled_late",
+    "sharpe_filled_late",
+)
 
 Result = dict[str, Any]
 
@@ -27,24 +39,32 @@ def evaluate(
     rules: PositionRules,
     *,
     allow_seen: bool,
+    forecaster: Forecaster | None = None,
+    after: int = 0,
+    skip: int = 0,
     seed: int = 0,
 ) -> Result:
-    """Replay the policy over `bars` and return its figures after costs.
+    """Replay the policy over `bars` that close later than `after` (ns); return figures after costs.
+
+    The first `skip` bars of each symbol are not acted on.
 
     Each symbol gets an equal and constant share of the capital. `return` (total), `sharpe`
     (annualised, of bar returns) and `ic` are [estimate, low, high] with 95 % intervals by
-    block bootstrap over days, or hours if there are fewer than ten (`blocks`); `turnover` is
-    traded notional a day in units of capital; `return_filled_late` is the total if each trade
-    waits for the next bar's close instead of catching the one it was decided at; `edge_bps`
+    block bootstrap over sessions, or hours if there are fewer than eight (`blocks`); `turnover`
+    is traded notional a day in units of capital; `return_filled_late` and `sharpe_filled_late`
+    are what is left if each trade waits for the next bar's close instead of catching the one it
+    was decided at; `edge_bps`
     is what a unit traded earned before costs, to hold against `cost_bps`. `ic` is Spearman's
-    correlation of the leg's value with the return over the manifest's horizon.
+    correlation of the leg's value with the return over the manifest's horizon. `baselines` are
+    flat, buy and hold, and under the policy's own rules and costs momentum and, with a
+    `forecaster`, its side where it is sure.
 
     Raises:
         SeenData: the model has seen some of it, unless `allow_seen`.
         ValueError: no symbol has a full window.
     """
     for name, symbol in bars.items():
-        acted = symbol.ts_close[symbol.ready]
+        acted = symbol.ts_close[symbol.ready & (symbol.ts_close > after)]
         if len(acted):
             refuse_seen(
                 artefact.name,
@@ -54,12 +74,18 @@ def evaluate(
                 int(acted[-1]),
                 allow_seen=allow_seen,
             )
-    market = market_of(bars)
+    market = market_of(bars, after=after, skip=skip)
     actor = Actor(artefact)
     track = replay(market, actor.act, rules)
-    return measure(market, track, rules, seed=seed) | {
-        "ic": information(bars, track, actor, int(artefact.entry["horizon_bars"]), seed=seed)
-    }
+    horizon = int(artefact.entry["horizon_bars"])
+    report = measure(market, track, rules, seed=seed)
+    others = {"momentum": momentum(horizon)}
+    if forecaster is not None:
+        others["forecast_threshold"] = threshold(forecast_views(bars, market, forecaster))
+    for name, act in others.items():
+        figures = measure(market, replay(market, act, rules), rules, seed=seed)
+        report["baselines"][name] = {key: figures[key] for key in COMPARED}
+    return report | {"ic": information(bars, track, actor, horizon, seed=seed)}
 
 
 def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0) -> Result:
@@ -72,18 +98,20 @@ def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0
     days = len(np.unique(stamps // _DAY))
     endless = bool((market.session_left == NEVER_CLOSES).any())
     per_year = len(stamps) / days * (_DAYS if endless else _BUSINESS_DAYS)
-    blocks, kind = blocks_of(stamps)
+    blocks, kind = sessions_of(stamps)
     flat = {"return": [0.0] * 3, "sharpe": [0.0] * 3, "turnover": 0.0, "max_drawdown": 0.0}
     held = hold(market, track, rules)[acting]
     late = -track.cost
     late[1:] += track.position[:-1] * track.returns[1:]
+    waited = _figures(late[acting].sum(1) / symbols, blocks, per_year, seed)
     return {
         "n": int(track.ready.sum()),
         "symbols": symbols,
         "span": f"{utc(int(stamps[0]))} to {utc(int(stamps[-1]))}",
         "blocks": kind,
         **_figures(net, blocks, per_year, seed),
-        "return_filled_late": _total(late[acting].sum(1) / symbols, blocks, seed),
+        "return_filled_late": waited["return"],
+        "sharpe_filled_late": waited["sharpe"],
         "turnover": float(traded / symbols / days),
         "trades": int((track.traded > 0).sum()),
         "in_market": float(np.abs(track.position)[track.ready].mean()),
@@ -98,6 +126,18 @@ def measure(market: Market, track: Track, rules: PositionRules, *, seed: int = 0
             },
         },
     }
+
+
+def sessions_of(ts_close: Integers) -> tuple[Integers, dict[str, Any]]:
+    """Return each row's block of the bootstrap and what the blocks are.
+
+    Sessions (UTC days), as what a policy earns within one hangs together; hours where fewer than
+    `SESSIONS` of them would be drawn from.
+    """
+    block, kind = days_of(ts_close), "session"
+    if block.max() + 1 < SESSIONS:
+        block, kind = hours_of(ts_close), "hour"
+    return block, {"kind": kind, "count": int(block.max()) + 1}
 
 
 def hold(market: Market, track: Track, rules: PositionRules) -> Floats:
@@ -122,7 +162,7 @@ def information(
 ) -> list[float]:
     """Return the IC of the leg's value with the return over `horizon` bars, with its interval."""
     values, returns, stamps = paired(bars, track, actor, horizon)
-    blocks, _ = blocks_of(stamps)
+    blocks, _ = sessions_of(stamps)
     return block_bootstrap(weighted_ic(values, returns), blocks, seed=seed, draws=200)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.context import LEAST
 from models.datasets import SymbolBars
 from models.features import Floats, Singles
 from models.ppo.rules import (
@@ -45,7 +46,7 @@ _ODD = frozenset(
         *("imbalance", "imbalance_mean_10"),
     }
 )
-_SIGNS = np.array([-1.0 if name in _ODD else 1.0 for name in FEATURES], dtype=np.float32)
+SIGNS = np.array([-1.0 if name in _ODD else 1.0 for name in FEATURES], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,33 @@ def mirrored(market: Market) -> Market:
     A few weeks have a drift, and a policy that is short all day has learned those weeks.
     Learning and choosing on both a market and its mirror leaves no drift to learn.
     """
-    return replace(market, features=market.features * _SIGNS, next_return=-market.next_return)
+    return replace(market, features=market.features * SIGNS, next_return=-market.next_return)
+
+
+def delayed(market: Market, bars: int) -> Market:
+    """Return the market of one whose orders are filled `bars` bars late.
+
+    A position earns the return that begins so many bars after its decision, in the same
+    session. What the last trade bounces between bid and ask is over by then.
+    """
+    left, rows = market.session_left, np.arange(len(market.next_return))
+    later = np.minimum(rows + bars, len(rows) - 1)
+    earns = (rows + bars == later) & (market.symbol_of[later] == market.symbol_of)
+    earns &= (left == NEVER_CLOSES) | (left > bars)
+    return replace(market, next_return=np.where(earns, market.next_return[later], 0.0))
+
+
+def hedged(market: Market) -> Market:
+    """Return the market with the mean return of all its ready symbols taken off each return.
+
+    For learning alone: what all symbols do at once is noise to a policy that reads them against
+    their mean, and taking it off makes the same lesson quieter.
+    """
+    moment = np.unique(market.ts_close, return_inverse=True)[1]
+    count = np.bincount(moment, market.ready)
+    mean = np.bincount(moment, market.ready * market.next_return) / np.maximum(count, 1.0)
+    mean[count < LEAST] = 0.0  # one alone has no market
+    return replace(market, next_return=market.next_return - mean[moment])
 
 
 def joined(markets: Sequence[Market]) -> Market:

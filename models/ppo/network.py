@@ -10,6 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from models.features import Singles
+from models.ppo.market import SIGNS
 
 LAYERS = (64, 64)
 
@@ -29,13 +30,21 @@ class Standardise(BaseFeaturesExtractor):
 
 
 class PolicyGraph(nn.Module):
-    """Observation (symbols, features + 2) -> probabilities (symbols, 3); what ONNX holds."""
+    """Observation (symbols, features + 2) -> probabilities (symbols, 3); what ONNX holds.
+
+    The answer is the mean (of log-odds) of what the network says to the market as it is and,
+    turned round, to the market upside down. So it has no habit of being long or short: training
+    on mirrored markets takes the reward from such a habit, but nothing that would wear it off.
+    """
 
     def __init__(self, mean: Singles, scale: Singles) -> None:
         """Make an untrained graph; `load_state_dict` gives it its weights."""
         super().__init__()
         self.register_buffer("mean", torch.as_tensor(mean))
         self.register_buffer("scale", torch.as_tensor(scale))
+        # Position changes its side with the market; how long it has stood does not.
+        signs = torch.as_tensor([*SIGNS, -1.0, 1.0], dtype=torch.float32)
+        self.register_buffer("signs", signs, persistent=False)
         width = len(mean)
         self.body = nn.Sequential(
             nn.Linear(width, LAYERS[0]),
@@ -47,8 +56,15 @@ class PolicyGraph(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return the probabilities of the positions -1, 0, +1."""
+        upright, turned = self._logits(observation), self._logits(observation * self.signs)
+        both = upright + torch.stack((turned[:, 2], turned[:, 1], turned[:, 0]), dim=1)
+        return torch.softmax(both / 2.0, dim=1)
+
+    def _logits(self, observation: Tensor) -> Tensor:
+        """Return what the network says to one side of the market, normalised."""
         standard = ((observation - self.mean) / self.scale).clamp(-5.0, 5.0)
-        return torch.softmax(self.head(self.body(standard)), dim=1)
+        logits: Tensor = torch.log_softmax(self.head(self.body(standard)), dim=1)
+        return logits
 
 
 def standardisation(features: Singles) -> tuple[Singles, Singles]:

@@ -30,14 +30,14 @@ MINUTE: Final = 60 * SECOND
 class PositionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What binds the policy, in training as in serving; the defaults are for one-minute bars."""
 
-    # A position is kept at least this long: shorter ones pay the spread for noise. The
-    # forecast's horizon is three times as long.
-    min_holding_bars: int = 5
+    # A position is kept at least this long: shorter ones pay the spread for noise. As long as
+    # the forecast's horizon; an edge of these features lasts no longer (`models.ppo.study`).
+    min_holding_bars: int = 15
     # Overnight gaps are a risk that bars of the day say nothing about.
     flat_at_session_end: bool = True
-    # The new position's probability must exceed the held one's by this much: two nearly
-    # equal preferences would otherwise flip with each bar and pay each time.
-    switching_margin: float = 0.05
+    # The no-trade band: the new position's probability must exceed the held one's by this much.
+    # Two nearly equal preferences would otherwise flip with each bar and pay each time.
+    switching_margin: float = 0.4
     # Commission and fees for each side, of notional. Half a basis point is what a low-cost
     # broker takes from a liquid US share (0.0035 USD a share of 70 USD).
     fee_bps: float = 0.5
@@ -46,13 +46,15 @@ class PositionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def rules_for(interval: int) -> PositionRules:
-    """Return the rules under which the shipped policy for bars of `interval` ns was trained.
+    """Return the rules of the shipped policy for bars of `interval` ns, chosen on validation.
 
-    One-second bars: ten seconds at least, and the costs of a large account at a crypto
-    venue (0.5 bp each; a retail taker pays 5 to 10 bp and should not trade on seconds).
+    One-second bars: a band that no opinion has crossed, as no setting paid its costs; these are
+    those of a large account at a crypto venue (0.5 bp each; a retail taker pays 5 to 10 bp).
     """
     if interval <= SECOND:
-        return PositionRules(min_holding_bars=10, fee_bps=0.5, slippage_bps=0.5)
+        return PositionRules(
+            min_holding_bars=300, switching_margin=0.9, fee_bps=0.5, slippage_bps=0.5
+        )
     return PositionRules()
 
 
@@ -120,7 +122,7 @@ def next_position(
     ...     np.array([[0.1, 0.2, 0.7], [0.34, 0.32, 0.34], [0.8, 0.1, 0.1]]),
     ...     position=np.array([0, 0, 1]), held=np.array([9, 9, 2]),
     ...     session_left=np.array([100, 100, 100]), ready=np.array([True, True, True]),
-    ...     rules=PositionRules(),
+    ...     rules=PositionRules(switching_margin=0.1),
     ... )
     (array([1, 0, 1]), array([ 1, 10,  3]))
     """

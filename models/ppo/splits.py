@@ -13,8 +13,16 @@ import polars as pl
 
 from models import datasets, seen
 from models.bar_files import read_bars
+from models.context import relative_bars
 from models.datasets import SymbolBars
-from models.lstm_transformer.samples import HORIZONS, INTERVALS, SOURCES, Source, nanoseconds
+from models.lstm_transformer.samples import (
+    HORIZONS,
+    INTERVALS,
+    RELATIVE,
+    SOURCES,
+    Source,
+    nanoseconds,
+)
 from models.ppo.market import Market, market_of
 from models.runtime import sha256_of
 from models.schema import WINDOW
@@ -28,6 +36,8 @@ class Splits:
 
     bars: dict[str, dict[str, SymbolBars]] = field(default_factory=dict)  # by source
     markets: dict[str, dict[str, Market]] = field(default_factory=dict)  # by use, by source
+    # The same with the features as the policy reads them: against the market where it does.
+    inputs: dict[str, dict[str, Market]] = field(default_factory=dict)
     spans: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 by path
 
@@ -43,7 +53,10 @@ def assemble(interval: str, data: Path, cache: Path | None, longest: int) -> Spl
 
     Episodes are at most `longest` bars.
     """
-    splits = Splits(markets={use: {} for use in USES})
+    splits = Splits(
+        markets={use: {} for use in USES},
+        inputs={use: {} for use in USES},
+    )
     for source in SOURCES[interval]:
         path = data / source.path
         frame = read_bars(path, tz=source.tz, label=source.label, interval=INTERVALS[interval])
@@ -57,11 +70,16 @@ def assemble(interval: str, data: Path, cache: Path | None, longest: int) -> Spl
         for file in [path] if path.is_file() else sorted(path.rglob("*.zip")):
             splits.files[str(file.relative_to(data))] = sha256_of(file)
         splits.bars[source.name] = bars
+        read = relative_bars(bars) if RELATIVE[interval] else bars
         for use, (after, until) in _edges(source).items():
             # After a cut a window and a horizon are left out, as for the forecast.
             skip = 0 if use == "train" else WINDOW + HORIZONS[interval]
-            market = market_of(bars, after=after, until=until, skip=skip, longest=longest)
+            market, seen_by_policy = (
+                market_of(each, after=after, until=until, skip=skip, longest=longest)
+                for each in (bars, read)
+            )
             splits.markets[use][source.name] = market
+            splits.inputs[use][source.name] = seen_by_policy
             splits.spans.append(_span(source.name, market, use))
     return splits
 

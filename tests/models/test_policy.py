@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from models import datasets, runtime
 from models.bar_files import read_bars
 from models.ppo import evaluation
 from models.ppo.actor import INPUT, OUTPUT, Actor
+from models.ppo.market import SIGNS
 from models.ppo.rules import PositionRules, observe, rules_for
 from models.runtime import Artefact, ModelHashMismatch
 from models.schema import FEATURES, WINDOW
@@ -86,6 +88,38 @@ def test_same_cross_section_gives_the_same_bits(artefact, real):
     assert first.tobytes() == again.tobytes()
 
 
+def test_market_upside_down_is_acted_on_upside_down(artefact, real):
+    turned = real * np.r_[SIGNS, -1.0, 1.0].astype(np.float32)
+
+    (found,) = artefact.session().run([OUTPUT], {INPUT: real})
+    (mirror,) = artefact.session().run([OUTPUT], {INPUT: turned})
+
+    np.testing.assert_allclose(mirror, found[:, ::-1], atol=1e-5)
+
+
+def test_minutes_are_read_against_the_market_and_seconds_as_they_are(real):
+    features = np.repeat(real[:50, None, : len(FEATURES)], WINDOW, axis=1)
+    nothing, ready = np.zeros(50, np.int64), np.arange(50) % 5 > 0
+    risen = np.where(ready[:, None, None], features + np.float32(0.25), features)
+    relative_one, plain_one = (
+        Actor(runtime.load(name, kind="policy", interval=MODELS[name])) for name in sorted(MODELS)
+    )
+
+    one = relative_one.act(features, nothing, nothing, ready)
+    # What all symbols have in common says nothing; nor does one that is not ready.
+    np.testing.assert_allclose(relative_one.act(risen, nothing, nothing, ready), one, atol=1e-5)
+    masked = np.where(ready[:, None, None], features, np.float32(np.nan))
+    assert (relative_one.act(masked, nothing, nothing, ready) == one).all()
+    other = plain_one.act(risen, nothing, nothing, ready)
+    assert np.abs(other - plain_one.act(features, nothing, nothing, ready)).max() > 1e-3
+
+
+def test_rules_in_the_manifest_are_those_a_training_begins_with(artefact):
+    rules = msgspec.convert(artefact.entry["rules"], PositionRules)
+
+    assert rules == rules_for(artefact.entry["interval_ns"])
+
+
 def test_symbol_that_is_not_ready_is_flat_and_has_no_opinion(artefact):
     actor = Actor(artefact)
     features = np.full((1, WINDOW, len(FEATURES)), np.nan, np.float32)
@@ -105,7 +139,9 @@ def test_value_is_the_rank_of_the_preference_with_its_sign(artefact):
     value, certainty = actor.opinion(preference, np.ones(3, bool))
 
     assert value == pytest.approx([-1.0, 0.0, 0.5], abs=1e-9)
-    assert certainty == pytest.approx([1.0, 0.0, 0.5], abs=1e-9)
+    # Bars without a trade say nothing of either side: an output of 0 is as rare as they are.
+    silent = np.mean(np.array(artefact.entry["ranks"][1:]) <= 0.0)
+    assert certainty == pytest.approx([1.0, silent, 0.5], abs=1e-9)
 
 
 def test_policy_for_another_number_of_inputs_is_refused(tmp_path):

@@ -12,6 +12,8 @@ from models.ppo.actor import Actor
 from models.ppo.market import joined, market_of, mirrored
 from models.ppo.replay import replay
 from models.ppo.rules import NEVER_CLOSES, rules_for
+from operators.messages import Leg
+from operators.model_age import ModelAgeSettings
 from operators.policy import Policy
 from tests.support import EQKER, MINUTE, cross_section
 
@@ -88,7 +90,7 @@ def test_replay_of_the_actor_and_the_environment_agree_on_positions_and_rewards(
 
 
 def test_serving_stage_takes_the_same_positions_as_the_replay(by_symbol, market, actor, track):
-    stage = Policy(actor, RULES, len(SYMBOLS), checkpoint_every=10**6)
+    stage = Policy(actor, RULES, ModelAgeSettings(), len(SYMBOLS), checkpoint_every=10**6)
     names = sorted(by_symbol)
     row_at = {name: {int(t): r for r, t in enumerate(by_symbol[name].ts_close)} for name in names}
     for time in range(180, 700):  # past a session's end
@@ -116,11 +118,26 @@ def test_serving_stage_takes_the_same_positions_as_the_replay(by_symbol, market,
         message = type(message)(
             **{f: getattr(message, f) for f in message.__struct_fields__} | {"bars": tuple(bars)}
         )
-        (leg, *_) = stage.on(message)
+        [leg] = [answer for answer in stage.on(message) if isinstance(answer, Leg)]
         assert leg.detail["position"].tolist() == track.position[time].tolist()
         ready = track.ready[time]
         value, _ = actor.opinion(track.preference[time], ready)
         np.testing.assert_allclose(leg.value, value, atol=1e-6)
+
+
+def test_lesson_holds_the_features_that_serving_makes_of_a_cross_section(by_symbol, market):
+    from models.context import relative, relative_bars
+
+    lesson = market_of(relative_bars(by_symbol))
+    checked = 0
+    for stamp in np.unique(market.ts_close)[::37]:
+        rows = np.flatnonzero(market.ts_close == stamp)
+        if not market.ready[rows].all():  # until then serving's mean is that of fewer
+            continue
+        served = relative(market.features[rows][:, None], market.ready[rows])[:, 0]
+        np.testing.assert_allclose(lesson.features[rows], served, atol=1e-5)
+        checked += 1
+    assert checked > 20
 
 
 def test_lanes_step_as_single_environments_do(market):
