@@ -60,15 +60,21 @@ acceptance: .venv/.full ## the long drills, full length
 
 bench: .venv/.exchange ## speed: p50 and p99 of each stage, raw lines to signals
 	$(BIN)/python -m tests.benchmarks.replay
+	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.live
 
 train: .venv/.full ## train every model from DATA=folder
 	@test -n "$(DATA)" || { echo "say where the data are: make train DATA=folder" >&2; exit 2; }
-	$(BIN)/python -m models.finbert.train --data "$(DATA)" --out onnx
+	for lang in en ja; do \
+	  $(BIN)/python -m models.finbert.train --lang $$lang --data "$(DATA)" --out onnx || exit 1; done
 	for interval in 1s 1m; do \
 	  $(BIN)/python -m models.lstm_transformer.train --interval $$interval --data "$(DATA)" --out onnx --cache "$(CACHE)" && \
 	  $(BIN)/python -m models.ppo.train --interval $$interval --data "$(DATA)" --out onnx --cache "$(CACHE)" || exit 1; \
 	done
+
+report: .venv/.full ## measure all models on unseen data from DATA=folder, into docs/evaluation.html
+	@test -n "$(DATA)" || { echo "say where the data are: make report DATA=folder" >&2; exit 2; }
+	$(BIN)/python -m flows.report --data "$(DATA)" --cache "$(CACHE)"
 
 golden: .venv/.full ## rewrite the golden replays after a wanted change of decisions
 	$(BIN)/python -m tests.integration.golden
@@ -79,4 +85,4 @@ diagram: .venv/.core ## redraw the dataflow in flows/README.md from the flow its
 clean: ## remove what was installed and built
 	rm -rf .venv build runs
 
-.PHONY: help install run exchange test lint type layers acceptance bench train golden diagram clean
+.PHONY: help install run exchange test lint type layers acceptance bench train report golden diagram clean

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli import sentence_of
-from flows.settings import load_profile
+from flows.settings import GroupSettings, load_profile
 from models import datasets, runtime
 from models.bar_files import Label, read_bars
 from models.calendars import ALWAYS_OPEN
 from models.finbert import evaluation as of_sentiment
+from models.finbert.readers import Readers
 from models.finbert.scorer import Scorer
 from models.lstm_transformer import evaluation as of_forecast
+from models.lstm_transformer.forecaster import Forecaster
 from models.ppo import evaluation as of_policy
 from operators.errors import InputError
 
@@ -64,7 +66,8 @@ def measured(
     """
     try:
         if leg == "sentiment":
-            return _sentiment(data, model or "sentiment_en", allow_seen=allow_seen)
+            names = (model,) if model else GroupSettings().sentiment
+            return _sentiment(data, names, allow_seen=allow_seen)
         return _on_bars(leg, data, model, options, allow_seen=allow_seen)
     except (ValueError, OSError) as error:
         if sentence_of(error) is not None:
@@ -72,11 +75,11 @@ def measured(
         raise InputError(f"{data} cannot be evaluated: {error}") from error
 
 
-def _sentiment(data: Path, model: str, *, allow_seen: bool) -> dict[str, Any]:
-    artefact = runtime.load(model, kind="sentiment")
-    scorer = Scorer.load(artefact.entry, artefact.folder)
-    report = of_sentiment.evaluate(of_sentiment.read_csv(data), scorer, allow_seen=allow_seen)
-    return {**report, "model": artefact.identity}
+def _sentiment(data: Path, names: tuple[str, ...], *, allow_seen: bool) -> dict[str, Any]:
+    artefacts = [runtime.load(name, kind="sentiment") for name in names]
+    readers = Readers(Scorer.load(artefact.entry, artefact.folder) for artefact in artefacts)
+    report = of_sentiment.evaluate(of_sentiment.read_csv(data), readers, allow_seen=allow_seen)
+    return {**report, "model": "+".join(artefact.identity for artefact in artefacts)}
 
 
 def _on_bars(
@@ -113,7 +116,11 @@ def _policy(
         cache=options.cache,
     )
     rules = load_profile(_PROFILES[_NAMES[interval]]).policy
-    return of_policy.evaluate(bars, artefact, rules, allow_seen=allow_seen)
+    # What the policy must beat: the forecast of the same interval, without a policy.
+    beside = runtime.load(f"forecast_{_NAMES[interval]}", kind="forecast", interval=interval)
+    return of_policy.evaluate(
+        bars, artefact, rules, allow_seen=allow_seen, forecaster=Forecaster(beside)
+    )
 
 
 def _frame(data: Path, options: BarOptions) -> tuple[pl.DataFrame, int]:

@@ -60,12 +60,15 @@ def _skill(entry: dict[str, Any]) -> str:
     return ", ".join(figures)
 
 
+_OTHERS = frozenset({"fp32", "baselines", "better_than", "by_lang"})
+
+
 def _metrics(found: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    """Yield what the model that is served measured, by path; without its baselines."""
+    """Yield what the model that is served measured, by path; without those it is compared to."""
     for name, value in found.items():
         if isinstance(value, list) and len(value) == 3:
             yield f"{path}{name}", value
-        elif isinstance(value, dict) and name not in {"fp32", "baselines", "by_lang"}:
+        elif isinstance(value, dict) and name not in _OTHERS:
             yield from _metrics(value, path if name == "int8" else f"{path}{name} ")
 
 

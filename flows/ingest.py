@@ -22,9 +22,9 @@ from flows.models import Models
 from flows.settings import Settings
 from flows.signals import SHARD, normalised
 from operators.clocks import Clocks
+from operators.headlines import score_headlines
 from operators.messages import Raw
 from operators.routes import Routed, Routes
-from operators.sentiment import score_headlines
 from operators.stage import run_stage
 
 type Shards = dict[str, tuple[str, ...]]
@@ -58,7 +58,7 @@ def build(
     scored = op.flat_map_batch(
         "score_headlines",
         decoded,
-        partial(score_headlines, score=models.score, model=models.sentiment_identity),
+        partial(score_headlines, read=models.read),
     )
     in_order = op.key_on("one_log", scored, lambda _: SHARD)
     routed = run_stage("clocks", in_order, lambda: Clocks(settings.clock, symbols))

@@ -32,6 +32,7 @@ from flows.feeds import LiveProfile, keys_from_environment, open_feeds, tls_of
 from flows.latency import Latency
 from flows.logs import log_to_standard_error
 from flows.settings import Settings
+from flows.stage_metrics import StageCollector
 from flows.warm import warm_entries
 from models.calendars import exchange_hours
 from operators.errors import InputError, SettingsError
@@ -205,6 +206,7 @@ class Prepared:
         )
         if request.metrics_port is not None:
             self.registry.register(FeedCollector(self.feeds, self.log.inbox, self.selector))
+            self.registry.register(StageCollector())
             port = request.metrics_port
             try:
                 server, _ = start_http_server(port, addr="127.0.0.1", registry=self.registry)

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.settings import Settings, models_folder
+from flows.settings import Settings, inference_device, models_folder
 from models import runtime
+from models.finbert.readers import Readers
 from models.finbert.scorer import Scorer
 from models.lstm_transformer.forecaster import Forecaster
 from models.ppo.actor import Actor
 from models.schema import FEATURES, WINDOW
+from operators.headlines import Probabilities
 
 
 @dataclass(frozen=True)
@@ -19,19 +21,31 @@ class Models:
 
     forecaster: Forecaster
     actor: Actor
-    scorer: Scorer
-    sentiment_skill: float
-    sentiment_identity: str
+    readers: Readers
+
+    @property
+    def sentiment_skill(self) -> float:
+        """Return the least of the sentiment models' skills; a word list alone has none."""
+        skills = [float(entry["skill"]["value"]) for entry in self.readers.entries]
+        return min(skills, default=0.0)
+
+    @property
+    def sentiment_identity(self) -> str:
+        """Name and hash of each sentiment model, or the name of the word list, by language."""
+        return "+".join(self.readers.identities.values())
 
     @property
     def identities(self) -> tuple[str, ...]:
         """Name and hash of each, in the order of the legs."""
         return (self.forecaster.identity, self.actor.artefact.identity, self.sentiment_identity)
 
-    def score(self, text: str) -> tuple[float, float, float]:
-        """Return the probabilities (negative, positive, neutral) of a headline."""
-        sentiment = self.scorer.score(text)
-        return sentiment.negative, sentiment.positive, sentiment.neutral
+    def read(self, text: str, lang: str, about: str) -> tuple[Probabilities, str] | None:
+        """Return a headline's (negative, positive, neutral) and who says so; None: nobody."""
+        reading = self.readers.read(text, lang, about)
+        if reading is None:
+            return None
+        found = reading.sentiment
+        return (found.negative, found.positive, found.neutral), reading.model
 
 
 def load_models(settings: Settings, folder: Path | None = None) -> Models:
@@ -48,20 +62,18 @@ def load_models(settings: Settings, folder: Path | None = None) -> Models:
         group.forecast, kind="forecast", interval=group.interval_ns, folder=folder
     )
     policy = runtime.load(group.policy, kind="policy", interval=group.interval_ns, folder=folder)
-    sentiment = runtime.load(group.sentiment, kind="sentiment", folder=folder)
+    sentiments = [runtime.load(name, kind="sentiment", folder=folder) for name in group.sentiment]
     try:
         models = Models(
-            Forecaster(forecast),
+            Forecaster(forecast, device=inference_device()),
             Actor(policy),
-            Scorer.load(sentiment.entry, folder),
-            float(sentiment.entry["skill"]["value"]),
-            sentiment.identity,
+            Readers(Scorer.load(sentiment.entry, folder) for sentiment in sentiments),
         )
         _warm_up(models, max(len(settings.symbols), 1))
     except runtime.ModelError:
         raise
     except Exception as error:  # whatever ONNX Runtime or an odd entry may raise
-        names = f"{group.forecast}, {group.policy} or {group.sentiment}"
+        names = f"{group.forecast}, {group.policy} or {', '.join(group.sentiment)}"
         raise runtime.ModelSchemaMismatch(
             f"one of {names} is no model of its kind ({' '.join(str(error).split())}); restore "
             "onnx/ or run 'make train'"
@@ -84,4 +96,5 @@ def _warm_up(models: Models, rows: int) -> None:
             f"model '{models.actor.artefact.identity}': expected 3 probabilities a row; run "
             "'make train'"
         )
-    models.score("warm-up")
+    for lang in models.readers.by_lang:
+        models.read("warm-up", lang, "")

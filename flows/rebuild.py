@@ -20,6 +20,7 @@ from operators.cross_section import CrossSections, CrossSectionSettings
 from operators.errors import ExplanationError
 from operators.forecast import Forecast
 from operators.fusion import Fusion
+from operators.headlines import scored
 from operators.indicators import Indicators, absent
 from operators.messages import (
     CrossSection,
@@ -31,7 +32,7 @@ from operators.messages import (
 )
 from operators.policy import Policy
 from operators.risk import Risk
-from operators.sentiment import Sentiment, scored
+from operators.sentiment import Sentiment
 from operators.stage import Stage, thaw
 
 
@@ -45,17 +46,20 @@ def rebuild(
     """
     symbols, every = settings.symbols, settings.checkpoint_every
     stages: dict[str, Stage] = {
-        "policy": Policy(models.actor, settings.policy, len(symbols), every),
+        "forecast": Forecast(
+            models.forecaster, settings.forecast, settings.models, len(symbols), every
+        ),
+        "policy": Policy(models.actor, settings.policy, settings.models, len(symbols), every),
         "sentiment": Sentiment(
             settings.sentiment, symbols, models.sentiment_skill, models.sentiment_identity, every
         ),
         "risk": Risk(settings.risk, settings.costs, symbols, settings.config_hash, every),
     }
     start = _restore(store, stages, ts_close)
-    forecast, fusion = Forecast(models.forecaster), Fusion(settings.fusion)
+    fusion = Fusion(settings.fusion)
     decision: Decision | None = None
     for cross in _crosses(store, settings, models, start, ts_close):
-        legs = [forecast.on(cross), stages["policy"].on(cross), stages["sentiment"].on(cross)]
+        legs = [stages[name].on(cross) for name in ("forecast", "policy", "sentiment")]
         for message in (cross, *(leg for answers in legs for leg in answers)):
             for fused in fusion.on(message):
                 for result in stages["risk"].on(fused):
@@ -155,7 +159,7 @@ def _refuse_forgotten(store: sqlite3.Connection, symbol: str, start: int) -> Non
 def _verified(notice: Notice, models: Models) -> Notice:
     """Return the notice if its text still scores as stored."""
     if isinstance(notice.body, ScoredHeadline):
-        again = scored(notice.body.headline, models.score, models.sentiment_identity)
+        again = scored(notice.body.headline, models.read)
         if again != notice.body:
             raise ExplanationError(
                 f"headline '{notice.body.headline.id}' does not score as the store says: its "

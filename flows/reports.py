@@ -42,6 +42,8 @@ def summary_view(summary: dict[str, Any]) -> RenderableType:
     table.add_row("held by", counted(summary["held_by"]))
     table.add_row("leg weights", _weights(summary["effective_weights"]))
     table.add_row("hit rate", _hit_rate(summary["hit_rate"]))
+    for name, said in _model_lines(summary):
+        table.add_row(name, said)
     table.add_row("paper P&L", _pnl(summary["pnl"]))
     if summary["var"]["max_var_95"] is not None:
         table.add_row("value at risk", _var(summary["var"]))
@@ -175,6 +177,34 @@ def _hit_rate(hits: dict[str, Any]) -> str:
         return "no outcome yet"
     low, high = hits["interval"]
     return f"{hits['value']:.1%} of {hits['n']:,} outcomes (95 %: {low:.1%} to {high:.1%})"
+
+
+def _model_lines(summary: dict[str, Any]) -> Iterator[tuple[str, RenderableType]]:
+    """Yield how the forecast's intervals held, and how old the models are."""
+    if intervals := summary.get("intervals"):
+        yield "intervals", _intervals(intervals)
+    if models := summary.get("models"):
+        yield "models' age", _ages(models)
+
+
+def _intervals(intervals: dict[str, Any]) -> str:
+    if not intervals["n"]:
+        return "none is due yet"
+    low, high = intervals["interval"]
+    return (
+        f"{intervals['coverage']:.1%} of {intervals['n']:,} returns within, promised "
+        f"{intervals['promised']:.0%} (95 %: {low:.1%} to {high:.1%})"
+    )
+
+
+def _ages(models: dict[str, dict[str, Any]]) -> Text:
+    text = Text()
+    for name, model in models.items():
+        stale = ", stale" if model["stale"] else ""
+        text.append(", " if text else "").append(
+            f"{name} {model['age_days']:,} days{stale}", style="yellow" if stale else ""
+        )
+    return text
 
 
 def _pnl(pnl: dict[str, Any]) -> str:

@@ -14,13 +14,16 @@ import msgspec
 
 from models.bar_files import Label
 from models.calendars import CalendarError, sessions
+from models.inference import Device
 from models.ppo.rules import PositionRules, rules_for
-from models.runtime import ONNX
+from models.runtime import ONNX, ModelError, read_manifest
 from operators.bars import BarSettings
 from operators.clocks import ClockSettings
 from operators.errors import SettingsError
+from operators.forecast import ForecastSettings
 from operators.fusion import FusionSettings
 from operators.messages import SECOND
+from operators.model_age import ModelAgeSettings
 from operators.portfolio import CostSettings
 from operators.quality_memory import QualityLimits
 from operators.risk_settings import RiskSettings
@@ -40,7 +43,8 @@ class GroupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calendar: str = "24/7"  # a name of exchange_calendars, or 24/7
     forecast: str = "forecast_1s"
     policy: str = "policy_1s"
-    sentiment: str = "sentiment_en"
+    # One model a language; languages without one are read by a word list.
+    sentiment: tuple[str, ...] = ("sentiment_en", "sentiment_ja")
     simulated: bool = False  # every row of the run says so
 
     @property
@@ -76,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quality: QualityLimits = QualityLimits()
     bars: BarSettings = BarSettings()
     sentiment: SentimentSettings = SentimentSettings()
+    models: ModelAgeSettings = ModelAgeSettings()
+    forecast: ForecastSettings = ForecastSettings()
     policy: PositionRules = PositionRules()
     fusion: FusionSettings = FusionSettings()
     risk: RiskSettings = RiskSettings()
@@ -107,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "quality": self.quality,
             "bars": self.bars,
             "sentiment": self.sentiment,
+            "models": self.models,
+            "forecast": self.forecast,
             "policy": self.policy,
             "fusion": self.fusion,
             "risk": self.risk,
@@ -225,9 +233,8 @@ def _share(document: dict[str, Any], path: Path) -> None:
     }
     if "receive_offset_ns" in parts["clock"]:
         shared["quality"]["receive_offset_ns"] = parts["clock"]["receive_offset_ns"]
-    # The rules the shipped policy was trained under, where the profile does not say otherwise.
-    rules = msgspec.to_builtins(rules_for(group.interval_ns))
-    document["policy"] = {**rules, **parts["policy"]}
+    # The rules the policy was trained under, where the profile does not say otherwise.
+    document["policy"] = {**_trained_rules(group), **parts["policy"]}
     for part, values in shared.items():
         for key, value in values.items():
             if key in parts[part]:
@@ -236,9 +243,37 @@ def _share(document: dict[str, Any], path: Path) -> None:
             parts[part][key] = value
 
 
+def _trained_rules(group: GroupSettings) -> dict[str, Any]:
+    """Return the position rules that the manifest gives the group's policy.
+
+    Without such an entry, those a training would begin with: loading the models says what is
+    amiss, and a command that needs none goes on.
+    """
+    try:
+        rules: dict[str, Any] = read_manifest(models_folder())[group.policy]["rules"]
+    except (ModelError, KeyError):
+        rules = msgspec.to_builtins(rules_for(group.interval_ns))
+    return rules
+
+
 def models_folder() -> Path:
     """Return where the trained artefacts are: NEXTGEN_MODELS, else the checkout's onnx/."""
     return Path(os.environ.get("NEXTGEN_MODELS") or ONNX)
+
+
+def inference_device() -> Device:
+    """Return where the forecast runs: NEXTGEN_DEVICE, which is cpu, cuda or auto; else the CPU.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    found = os.environ.get("NEXTGEN_DEVICE") or "cpu"
+    try:
+        return msgspec.convert(found, Device)
+    except msgspec.ValidationError:
+        raise SettingsError(
+            f"NEXTGEN_DEVICE: expected cpu, cuda or auto, found '{found}'"
+        ) from None
 
 
 def from_environment() -> tuple[Settings, list[Path], Path | None]:

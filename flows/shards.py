@@ -29,7 +29,8 @@ from operators.messages import Checkpoint, Commit, Fused, Part, Tally
 
 # Stages whose state is of a symbol, and those whose state is of the shard.
 BY_SYMBOL = ("quality", "bars", "indicators")
-BY_SHARD = ("clocks", "policy", "sentiment")
+BY_SHARD = ("clocks", "forecast", "policy", "sentiment")
+OF_SHARD = frozenset({"clocks", "forecast", "fusion", "policy"})  # that count for themselves
 
 
 def parts_of(shard: str, symbols: Sequence[str]) -> frozenset[tuple[str, str]]:
@@ -114,6 +115,6 @@ def _of_shard(message: Any, shard: str) -> Any:
     """Name a record of a shard's own after it, so that those of two are not one row."""
     if isinstance(message, Checkpoint):
         return msgspec.structs.replace(message, stage=f"{message.stage}/{shard}")
-    if isinstance(message, Tally) and message.key in {"clocks", "fusion"}:
+    if isinstance(message, Tally) and message.key in OF_SHARD:
         return msgspec.structs.replace(message, key=f"{message.key}/{shard}")
     return message

@@ -23,6 +23,7 @@ from operators.clocks import Clocks
 from operators.cross_section import CrossSections, CrossSectionSettings
 from operators.forecast import Forecast
 from operators.fusion import Fusion
+from operators.headlines import score_headlines
 from operators.indicators import Indicators
 from operators.keyed import Cuts, run_keyed
 from operators.messages import (
@@ -46,7 +47,7 @@ from operators.outcomes import Outcomes
 from operators.policy import Policy
 from operators.quality import Quality
 from operators.risk import Risk
-from operators.sentiment import Sentiment, score_headlines
+from operators.sentiment import Sentiment
 from operators.stage import run_stage
 
 type Shards = Mapping[str, tuple[str, ...]]  # the symbols of each, in the universe's order
@@ -71,7 +72,7 @@ def build(
     scored = op.flat_map_batch(
         "score_headlines",
         decoded,
-        partial(score_headlines, score=models.score, model=models.sentiment_identity),
+        partial(score_headlines, read=models.read),
     )
     in_order = op.key_on("shard", scored, lambda _: SHARD)
     refused, cross, fused = weigh(
@@ -133,11 +134,18 @@ def weigh(
     )
     if latency is not None:
         cross = op.flat_map_batch("time_featured", cross, latency.featured)
-    forecasts = run_stage("forecast", cross, lambda: Forecast(models.forecaster))
+    forecasts = run_keyed(
+        "forecast",
+        cross,
+        lambda key: Forecast(
+            models.forecaster, settings.forecast, settings.models, len(shards[key]), every
+        ),
+        cuts,
+    )
     actions = run_keyed(
         "policy",
         cross,
-        lambda key: Policy(models.actor, settings.policy, len(shards[key]), every),
+        lambda key: Policy(models.actor, settings.policy, settings.models, len(shards[key]), every),
         cuts,
     )
     moods = run_keyed(

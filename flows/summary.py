@@ -33,6 +33,9 @@ STAGES = (
     "outcomes",
 )
 
+_PLACES = ("below", "within", "above")
+PROMISED = 0.8  # between the quantiles .1 and .9
+
 
 class _Share(msgspec.Struct):
     weight: float = 0.0
@@ -91,6 +94,8 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
         "held_by": _held_by(store),
         "effective_weights": _effective_weights(store),
         "hit_rate": _hit_rate(store),
+        "intervals": _intervals(told),
+        "models": _ages(store),
         "pnl": _pnl(store),
         "var": _var(store),
         "simulated": row is not None and bool(row["simulated"]),
@@ -228,6 +233,41 @@ def _hit_rate(store: sqlite3.Connection) -> dict[str, Any]:
         "n": n,
         "interval": [round(low, 4), round(high, 4)],
     }
+
+
+def _intervals(told: dict[str, int]) -> dict[str, Any]:
+    """Return how often returns fell within the forecast's intervals, which promise 80 %.
+
+    Those counted do not overlap; symbols move together all the same, so the interval, which takes
+    them as independent, is narrower than the truth.
+    """
+    below, within, above = (told.get(f"intervals_{name}", 0) for name in _PLACES)
+    n = below + within + above
+    low, high = wilson(within, n)
+    return {
+        "coverage": round(within / n, 4) if n else None,
+        "promised": PROMISED,
+        "n": n,
+        "interval": [round(low, 4), round(high, 4)],
+        "below": below,
+        "above": above,
+    }
+
+
+def _ages(store: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    """Return by leg how many days old its model is at the end, and whether that is too old."""
+    rows = store.execute(
+        "SELECT key, name, count FROM tallies WHERE name IN ('model_age_days', 'stale_model') "
+        "ORDER BY key"
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for key, name, count in rows:
+        leg = found.setdefault(str(key).partition("/")[0], {"age_days": 0, "stale": False})
+        if name == "stale_model":
+            leg["stale"] = True
+        else:
+            leg["age_days"] = max(leg["age_days"], int(count))
+    return found
 
 
 def _pnl(store: sqlite3.Connection) -> dict[str, Any]:

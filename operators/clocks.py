@@ -11,17 +11,16 @@ from typing import Any
 
 import msgspec
 
+from operators.headlines import headline_of, renamed
 from operators.messages import (
     SECOND,
     Clock,
     DeliveredBar,
-    Headline,
     Hole,
     Notice,
     Quote,
     Reason,
     Rejection,
-    ScoredHeadline,
     Skipped,
     Switch,
     Tally,
@@ -272,25 +271,21 @@ class Clocks:
         """Stamp a notice with the last Clock, and send it down one symbol's path."""
         body = notice.body
         symbol = self.symbols[0]
-        headline = body.headline if isinstance(body, ScoredHeadline) else body
+        headline = headline_of(body)
         # Where symbols have been mapped already, also news of other shards' symbols passes: that
         # a text has been seen matters to all.
-        if isinstance(headline, Headline) and headline.symbols and not self.mapped:
-            named = tuple(
-                symbol
-                for symbol in self.symbols
-                if any(matches(name, symbol) for name in headline.symbols)
-            )
+        if headline is not None and headline.symbols and not self.mapped:
+            named = {
+                ours: name
+                for ours in self.symbols
+                for name in reversed(headline.symbols)
+                if matches(name, ours)
+            }
             if not named:
                 self._count("headline_no_symbol")
                 return []
-            symbol = named[0]
-            headline = msgspec.structs.replace(headline, symbols=named)
-            body = (
-                msgspec.structs.replace(body, headline=headline)
-                if isinstance(body, ScoredHeadline)
-                else headline
-            )
+            symbol = next(iter(named))
+            body = renamed(body, named)
         return [(symbol, Notice(after=self.state.closed, offset=notice.offset, body=body))]
 
     def _of_feed(self, message: Hole | Switch) -> list[Keyed]:

@@ -7,16 +7,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from operators.headlines import headline_of, joined
 from operators.messages import (
     Barrier,
     CrossSection,
     Floats,
     Fused,
-    Headline,
     Leg,
     Notice,
     Part,
-    ScoredHeadline,
     Tally,
 )
 from operators.stage import checkpoint_due
@@ -217,20 +216,9 @@ def _notices(crosses: list[CrossSection], row: Mapping[str, int]) -> tuple[Notic
 
 
 def _joined(copies: list[Notice], row: Mapping[str, int]) -> Notice:
-    replace = msgspec.structs.replace
     first = copies[0]
-    heads = [_headline(copy.body) for copy in copies]
-    if heads[0] is None or not heads[0].symbols:
+    head = headline_of(first.body)
+    if head is None or not head.symbols:
         return first
-    named = {symbol for head in heads if head is not None for symbol in head.symbols}
-    headline = replace(heads[0], symbols=tuple(sorted(named, key=row.__getitem__)))
-    body: Any = headline
-    if isinstance(first.body, ScoredHeadline):
-        body = replace(first.body, headline=headline)
-    return replace(first, body=body)
-
-
-def _headline(body: Any) -> Headline | None:
-    if isinstance(body, ScoredHeadline):
-        return body.headline
-    return body if isinstance(body, Headline) else None
+    body: Any = joined([copy.body for copy in copies], row)
+    return msgspec.structs.replace(first, body=body)

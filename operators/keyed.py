@@ -58,6 +58,7 @@ CUT_ON: dict[str, tuple[type, ...]] = {
     "quality": (Clock,),
     "bars": (Clock,),
     "indicators": (Bar, NoBar),
+    "forecast": (CrossSection,),
     "policy": (CrossSection,),
     "sentiment": (CrossSection,),
     "risk": (Fused,),

@@ -166,6 +166,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     published_at: int
     available_at: int
     author_hash: str | None = None
+    names: dict[str, str] = {}  # by symbol: the words of the text that name it, where known
 
 
 class ScoredHeadline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -175,7 +176,9 @@ class ScoredHeadline(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     negative: float
     positive: float
     neutral: float
-    model: str  # name and hash
+    model: str  # name and hash, or the word list that answered in a model's place
+    # By symbol: (negative, positive, neutral) for whom a name in the text stands.
+    each: dict[str, tuple[float, float, float]] = {}
 
 
 class Mood(msgspec.Struct, frozen=True, kw_only=True, gc=False):

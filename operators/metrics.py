@@ -1,4 +1,4 @@
-"""How long stages take, kept cheaply enough to time every message.
+"""How long stages take, kept cheaply enough to time every message, and what they measure.
 
 These are measurements beside the stream: nothing that is decided ever reads them.
 """
@@ -46,6 +46,7 @@ class Timer:
 
 
 _timers: dict[str, Timer] = {}
+_gauges: dict[tuple[str, str], float] = {}  # by name and what it is of
 _lock = threading.Lock()
 
 
@@ -60,6 +61,17 @@ def timers() -> dict[str, Timer]:
     return dict(_timers)
 
 
+def set_gauge(name: str, of: str, value: float) -> None:
+    """Note what was measured last; a name ends in its unit where it has one."""
+    _gauges[name, of] = value
+
+
+def gauges() -> dict[tuple[str, str], float]:
+    """Return what was measured last, by name and what it is of."""
+    return dict(_gauges)
+
+
 def reset() -> None:
-    """Forget all durations; for a new run in the same process."""
+    """Forget all that was measured; for a new run in the same process."""
     _timers.clear()
+    _gauges.clear()

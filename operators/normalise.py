@@ -50,6 +50,7 @@ class _News(msgspec.Struct, gc=False):
     published_at: int | None = None
     available_at: int | None = None
     author_hash: str | None = None
+    names: dict[str, str] = {}
 
 
 def normalise(raws: Iterable[Raw], receive_offset_ns: int = 0) -> list[Any]:
@@ -146,6 +147,7 @@ def _headline(raw: Raw) -> Notice:
         published_at=available_at if news.published_at is None else _storable(news.published_at),
         available_at=available_at,
         author_hash=news.author_hash,
+        names={symbol: name for symbol, name in news.names.items() if symbol in news.symbols},
     )
     return Notice(after=0, offset=raw.offset, body=body)
 

@@ -26,6 +26,7 @@ from operators.messages import (
     Portfolio,
 )
 from operators.portfolio import CostSettings, PaperPortfolio
+from operators.psychology import fear_greed
 from operators.rationale import make_signals
 from operators.risk_settings import RiskSettings
 from operators.sizing import MULTIPLIERS, Approval, Situation, approve
@@ -184,9 +185,7 @@ class Risk:
             config_hash=self.config_hash,
             costs=self.costs,
         )
-        return Decision(
-            fused=fused, signals=signals, portfolio=self._report(fused.cross.ts_close, approval)
-        )
+        return Decision(fused=fused, signals=signals, portfolio=self._report(fused, approval))
 
     def _situation(self, cross: CrossSection) -> Situation:
         book, settings = self.state, self.settings
@@ -214,7 +213,7 @@ class Risk:
             stopped=None if stop is None else f"{stop.actor}: {stop.reason}",
         )
 
-    def _report(self, ts_close: int, approval: Approval) -> Portfolio:
+    def _report(self, fused: Fused, approval: Approval) -> Portfolio:
         """Return the portfolio after trading, with the state of every limit."""
         book, portfolio = self.state, self.state.portfolio
         weights = portfolio.weights()
@@ -223,7 +222,7 @@ class Risk:
         for symbol, label in zip(self.symbols, book.clusters.tolist(), strict=True):
             groups.setdefault(label, []).append(symbol)
         return Portfolio(
-            ts_close=ts_close,
+            ts_close=fused.cross.ts_close,
             cash=portfolio.cash,
             equity=portfolio.equity,
             gross=float(abs(weights).sum()),
@@ -248,7 +247,16 @@ class Risk:
                     if step.name not in {"entry", "size", "minimum_trade"} and step.acted.any()
                 ],
                 "stop": None if book.stop is None else msgspec.to_builtins(book.stop),
+                # Of the whole market, so it is made here, where all shards have met.
+                "fear_greed": self._fear_greed(fused),
             },
+        )
+
+    def _fear_greed(self, fused: Fused) -> dict[str, float]:
+        silent = np.zeros(len(self.symbols))
+        [detail] = [leg.detail for leg in fused.legs if leg.name == "sentiment"]
+        return fear_greed(
+            self.state.closes, detail.get("news_value", silent), detail.get("news_weight", silent)
         )
 
     def _named(self, flags: Flags) -> list[str]:

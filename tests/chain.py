@@ -10,6 +10,7 @@ from operators.clocks import Clocks
 from operators.cross_section import CrossSections, CrossSectionSettings
 from operators.forecast import Forecast
 from operators.fusion import Fusion
+from operators.headlines import score_headlines
 from operators.indicators import Indicators
 from operators.messages import Gap, Hole, Rejection, Switch, Tally
 from operators.normalise import normalise
@@ -17,7 +18,7 @@ from operators.outcomes import Outcomes
 from operators.policy import Policy
 from operators.quality import Quality
 from operators.risk import Risk
-from operators.sentiment import Sentiment, score_headlines
+from operators.sentiment import Sentiment
 
 BY_SYMBOL = ("quality", "bars", "indicators")
 LEGS = ("forecast", "policy", "sentiment")
@@ -33,8 +34,12 @@ def makers(settings, models):
         "bars": lambda: Bars(settings.bars),
         "indicators": Indicators,
         "cross_section": lambda: CrossSections(sectional, symbols),
-        "forecast": lambda: Forecast(models.forecaster),
-        "policy": lambda: Policy(models.actor, settings.policy, len(symbols), every),
+        "forecast": lambda: Forecast(
+            models.forecaster, settings.forecast, settings.models, len(symbols), every
+        ),
+        "policy": lambda: Policy(
+            models.actor, settings.policy, settings.models, len(symbols), every
+        ),
         "sentiment": lambda: Sentiment(
             settings.sentiment, symbols, models.sentiment_skill, models.sentiment_identity, every
         ),
@@ -66,7 +71,7 @@ class Chain:
     def push(self, raws):
         """Take log entries, in order."""
         decoded = normalise(raws, self.settings.clock.receive_offset_ns)
-        for message in score_headlines(decoded, self.models.score, self.models.sentiment_identity):
+        for message in score_headlines(decoded, self.models.read):
             for key, routed in self._on("clocks", "0", message):
                 self._symbol_path(key, routed, BY_SYMBOL)
         return self

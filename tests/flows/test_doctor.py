@@ -18,7 +18,8 @@ def test_doctor_finds_this_machine_fit_but_for_models_that_are_not_there(tmp_pat
 
 def test_doctor_names_an_altered_model(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"altered")
-    needed = dict.fromkeys(("horizon_bars", "skill", "ranks", "centre", "distribution"))
+    names = "horizon_bars skill ranks centre distribution doubt hidden widths seen"
+    needed = dict.fromkeys(names.split())
     entry = {"kind": "forecast", "file": "a.onnx", "sha256": "0" * 64} | needed
     (tmp_path / "manifest.json").write_text(json.dumps({"a": entry}))
     found = {check.name: check for check in doctor.checks(tmp_path, tmp_path)}

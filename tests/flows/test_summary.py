@@ -332,3 +332,48 @@ def test_repeated_decisions_after_a_resume_change_no_digest(tmp_path):
     assert digest(whole) == digest(torn)
     whole.close()
     torn.close()
+
+
+def test_coverage_of_the_forecasts_intervals_is_shown_with_its_interval(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            Tally(key="forecast", name="intervals_below", count=1),
+            Tally(key="forecast", name="intervals_below", count=30),
+            Tally(key="forecast", name="intervals_within", count=160),
+            Tally(key="forecast", name="intervals_above", count=10),
+        )
+    )["intervals"]
+
+    assert made["coverage"] == 0.8
+    assert made["promised"] == 0.8
+    assert made["n"] == 200
+    assert made["interval"] == [0.7391, 0.8495]
+    assert (made["below"], made["above"]) == (30, 10)
+
+
+def test_coverage_adds_up_over_shards_and_age_is_the_oldest(tmp_path):
+    made = summary_of(
+        store_messages(
+            tmp_path / "run.sqlite",
+            Tally(key="forecast/0", name="intervals_within", count=3),
+            Tally(key="forecast/1", name="intervals_within", count=4),
+            Tally(key="forecast/0", name="model_age_days", count=99),
+            Tally(key="forecast/1", name="model_age_days", count=100),
+            Tally(key="forecast/1", name="stale_model", count=1),
+            Tally(key="policy", name="model_age_days", count=7),
+        )
+    )
+
+    assert made["intervals"]["n"] == 7
+    assert made["models"] == {
+        "forecast": {"age_days": 100, "stale": True},
+        "policy": {"age_days": 7, "stale": False},
+    }
+
+
+def test_nothing_is_said_of_intervals_before_the_first_is_due(tmp_path):
+    made = summary_of(store_messages(tmp_path / "run.sqlite", stored_bar()))
+
+    assert made["intervals"]["coverage"] is None
+    assert made["models"] == {}

@@ -37,7 +37,7 @@ def rewrite(folder, name, **fields):
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("name", ["forecast_1s", "policy_1s", "sentiment_en"])
+@pytest.mark.parametrize("name", ["forecast_1s", "policy_1s", "sentiment_en", "sentiment_ja"])
 def test_altered_file_is_refused_by_its_hash(short, tmp_path, folder, name):
     file = folder / read_manifest()[name]["file"]
     content = bytearray(file.read_bytes())
