@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flows.cli_api import app as api_app
 from flows.cli_scale import ServicesFile
 from flows.cli_scale import app as scale_app
 from operators.errors import EngineError
@@ -91,6 +92,7 @@ app = typer.Typer(
 )
 
 app.add_typer(scale_app)  # its commands are commands of ours
+app.add_typer(api_app, name="api")
 
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="A file made by run, replay or demo.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
