@@ -473,7 +473,6 @@ class Model(Answer):
     file: str
     interval_ns: int | None
     schema_hash: str | None
-    commit: str | None = Field(description="Of the code that trained it.")
     skill: dict[str, Any]
     in_use: bool = Field(description="The run's signals are made by it.")
 

@@ -107,7 +107,6 @@ def _used(context: Context) -> list[str]:
 
 def _model(name: str, entry: dict[str, Any], used: list[str]) -> dict[str, Any]:
     version = str(entry.get("sha256", ""))[:12]
-    commit = entry.get("commit") or entry.get("trained_by", {})
     return {
         "name": name,
         "version": version,
@@ -115,7 +114,6 @@ def _model(name: str, entry: dict[str, Any], used: list[str]) -> dict[str, Any]:
         "file": str(entry.get("file", "")),
         "interval_ns": entry.get("interval_ns"),
         "schema_hash": entry.get("schema_hash"),
-        "commit": commit if isinstance(commit, str) else None,
         "skill": entry.get("skill") if isinstance(entry.get("skill"), dict) else {},
         "in_use": f"{name}@{version}" in used,
     }
