@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import WINDOW_SECONDS, Access
-from api.problems import problem
+from api.problems import Refusal, problem
 from api.settings import ApiSettings
 from operators.metrics import Timer
 
@@ -26,10 +26,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-
-
-class TooLarge(Exception):
-    """A body goes on beyond what is taken."""
 
 
 class Guard:
@@ -81,10 +77,6 @@ class Guard:
         self.busy += 1
         try:
             await self.app(scope, self._bounded(receive), sending)
-        except TooLarge:
-            if told[0]:
-                raise
-            await problem(413, self._too_large, scope["path"])(scope, receive, sending)
         finally:
             self.busy -= 1
             self.answers[f"{told[0] // 100}xx"] += 1
@@ -103,6 +95,8 @@ class Guard:
             return 429, "too many requests; wait a moment"
         if self.busy >= self.settings.requests_at_once:
             return 503, "too many requests at a time; wait a moment"
+        if sum(len(name) + len(value) for name, value in headers.raw) > self.settings.header_bytes:
+            return 431, f"headers may have {self.settings.header_bytes} bytes"
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.settings.body_bytes:
             return 413, self._too_large
@@ -119,7 +113,7 @@ class Guard:
             message = await receive()
             taken[0] += len(message.get("body", b""))
             if taken[0] > self.settings.body_bytes:
-                raise TooLarge
+                raise Refusal(413, self._too_large)
             return message
 
         return bounded

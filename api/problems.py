@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
+from fastapi import HTTPException as FastApiException
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -20,7 +21,7 @@ from operators.errors import EngineError, StoreError
 MEDIA_TYPE = "application/problem+json"
 
 
-class Refusal(HTTPException):
+class Refusal(FastApiException):
     """An answer that is an error, with a sentence for people."""
 
     def __init__(

@@ -22,7 +22,6 @@ from connectors.inlet import Inlet, inlet_folder
 from models.runtime import ONNX
 from operators.errors import SettingsError
 
-_HEADER_BYTES = 16 * 1024
 _MESSAGE_BYTES = 4096  # of a WebSocket client: a subscription has fewer
 
 
@@ -73,7 +72,7 @@ def make_server(settings: ApiSettings, sources: Sources, keys: KeyStore) -> uvic
         ws_max_size=_MESSAGE_BYTES,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
-        h11_max_incomplete_event_size=_HEADER_BYTES,
+        h11_max_incomplete_event_size=settings.header_bytes,
         # Behind this the guard says no, one by one; here a flood ends.
         limit_concurrency=settings.requests_at_once + settings.listeners + 100,
         backlog=256,

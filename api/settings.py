@@ -18,6 +18,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     names: tuple[str, ...] = ()  # further host names that requests may be for
 
     body_bytes: int = 16 * 1024  # an order has less than one
+    header_bytes: int = 16 * 1024
     # Requests at a time, and listeners of the push beside them; each address may have its share.
     requests_at_once: int = 200
     listeners: int = 500

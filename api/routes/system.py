@@ -16,14 +16,14 @@ router = APIRouter(tags=["system"])
 _LIVE = 5.0  # seconds within which a pulse is one
 
 
-@router.get("/health/live", responses=responses(413, 421, 429, 500, 503))
+@router.get("/health/live", responses=responses(413, 421, 429, 431, 500, 503))
 async def live() -> models.Live:
     """Say that this process answers; open to all, and asks nothing of anybody."""
     return models.Live()
 
 
 @router.get(
-    "/health/ready", response_model=models.Health, responses=responses(413, 421, 429, 500, 503)
+    "/health/ready", response_model=models.Health, responses=responses(413, 421, 429, 431, 500, 503)
 )
 async def ready(context: Ctx) -> Any:
     """Say how each part does; 503 where the store cannot be read. Open to all, without notes."""

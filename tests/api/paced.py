@@ -32,7 +32,7 @@ def main():
         speed=None if speed == "max" else float(speed),
         fast_until=begin + int(fast) * SECOND,
     )
-    print(json.dumps({"finished": finished}))
+    sys.stdout.write(json.dumps({"finished": finished}))
 
 
 @contextmanager

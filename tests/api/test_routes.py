@@ -101,7 +101,7 @@ def test_explanation_is_of_stored_values(client, store):
     signal = told["signal"]
     assert signal == get(client, f"/signals/{signal_id}")
     assert signal["score"] == score
-    assert [each["step"] for each in signal["risk"]][0] == "entry"
+    assert signal["risk"][0]["step"] == "entry"
     assert signal["legs"]["forecast"]["detail"]["p_up"] is not None
     assert told["bars"][-1]["ts_close"] == signal["ts_close"]
     assert len(told["bars"]) == 60

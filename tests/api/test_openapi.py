@@ -1,0 +1,82 @@
+"""What the API says of itself, and whether it does as it says: schemathesis over all of it."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from tests.api.serving import served
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+    negative_data_rejection,
+    unsupported_method,
+]
+
+
+@pytest.fixture(scope="module")
+def loose(store, tmp_path_factory):
+    """Serve the store with limits that a flood of questions does not meet."""
+    folder = tmp_path_factory.mktemp("loose")
+    with served(store, folder, requests_per_address=10**6, logins_per_minute=10**6) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def description(loose):
+    with loose.client() as client:
+        return client.get("/api/v1/openapi.json").json()
+
+
+@pytest.fixture
+def schema(loose, description):
+    loaded = schemathesis.openapi.from_dict(description)
+    loaded.config.update(base_url=loose.url)
+    # What is pushed does not end; it has tests of its own.
+    return loaded.exclude(path="/api/v1/events")
+
+
+every = schemathesis.pytest.from_fixture("schema")
+
+
+@every.parametrize()
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_as_described(case):
+    case.call_and_validate(checks=CHECKS, timeout=20)
+
+
+def test_every_operation_is_described_and_names_its_errors(description):
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            assert operation["summary"]
+            assert operation["description"], path
+            told = operation["responses"]
+            assert {"200", "201", "202", "204"} & set(told)
+            for status, answer in told.items():
+                if status >= "400":
+                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_orders_and_answers_have_examples(description):
+    schemas = description["components"]["schemas"]
+    for name in ("StopRequest", "ResumeRequest", "MuteRequest", "LimitRequest", "LoginRequest"):
+        assert schemas[name]["examples"]
+    assert "HTTPValidationError" not in schemas
