@@ -2,7 +2,9 @@
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -40,27 +42,53 @@ def description(loose):
         return client.get("/api/v1/openapi.json").json()
 
 
-@pytest.fixture
-def schema(loose, description):
-    loaded = schemathesis.openapi.from_dict(description)
-    loaded.config.update(base_url=loose.url)
-    # What is pushed does not end; it has tests of its own.
-    return loaded.exclude(path="/api/v1/events")
+def operations(description, url):
+    """Yield every operation with what schemathesis makes of it; the push does not end."""
+    schema = schemathesis.openapi.from_dict(description)
+    schema.config.update(base_url=url)
+    for found in schema.exclude(path="/api/v1/events").get_all_operations():
+        yield found.ok()
 
 
-every = schemathesis.pytest.from_fixture("schema")
+def test_every_answer_is_as_described(loose, description):
+    asked = 0
+    wrong = {}
+    for operation in operations(description, loose.url):
 
+        @settings(
+            max_examples=15,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+        def positive(case):
+            case.call_and_validate(checks=CHECKS, timeout=20)
 
-@every.parametrize()
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_every_answer_is_as_described(case):
-    case.call_and_validate(checks=CHECKS, timeout=20)
+        @settings(
+            max_examples=15,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+        def negative(case):
+            case.call_and_validate(checks=CHECKS, timeout=20)
+
+        for ask in (positive, negative):
+            try:
+                ask()
+            except Unsatisfiable:
+                continue  # nothing about it can be wrong
+            except BaseExceptionGroup as failures:
+                wrong[operation.label] = "; ".join(map(str, failures.exceptions))
+            asked += 1
+    assert not wrong, "\n".join(f"{label}: {why[:900]}" for label, why in wrong.items())
+    assert asked > 40
 
 
 def test_every_operation_is_described_and_names_its_errors(description):
