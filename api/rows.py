@@ -132,6 +132,7 @@ class PostgresqlRows:
             raise TooLong("the query takes too long; ask for a shorter time") from error
         except psycopg.Error as error:
             store.close()
+            self.close()  # the others may have lost their server, too
             raise StoreError(str(translated(error, self.settings))) from error
         except BaseException:
             store.close()
