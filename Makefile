@@ -36,8 +36,8 @@ $(BIN)/python:
 
 install: .venv/.core ## install the engine (no torch)
 
-run: .venv/.core ## install, then replay the shipped recording through the whole engine
-	$(BIN)/nextgen demo
+run: .venv/.core ## install, then replay the shipped recording; the dashboard shows it live
+	$(BIN)/nextgen demo --serve
 
 exchange: .venv/.exchange ## serve the fake venue on port 8900, for `nextgen run --exchange`
 	$(BIN)/nextgen exchange

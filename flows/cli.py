@@ -131,13 +131,17 @@ def demo(
     store: Annotated[Path, typer.Option(help="Where to keep the run; replaced.")] = Path(
         "runs/demo.sqlite"
     ),
+    serve: Annotated[
+        bool, typer.Option(help="Serve API and dashboard beside it, until Ctrl-C.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Replay the shipped recording through the whole engine, live on the screen."""
-    from flows.commands_run import run_demo
+    from flows.commands_run import run_demo, run_demo_served
 
-    run_demo(_speed(speed), tuple(headline or ()), store, quiet=quiet, as_json=as_json)
+    run = run_demo_served if serve else run_demo
+    run(_speed(speed), tuple(headline or ()), store, quiet=quiet, as_json=as_json)
 
 
 @app.command()

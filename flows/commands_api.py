@@ -1,6 +1,10 @@
 """`nextgen api`: put together what the API reads, and serve it."""
 
+import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from api.control import KafkaControl
@@ -14,6 +18,7 @@ from connectors.sinks.redis_writer import open_client
 from flows.logs import log_to_standard_error
 from flows.services import Services, kafka_password, load_services, secret
 from flows.settings import models_folder
+from operators.errors import SettingsError
 
 
 def serve_command(settings: ApiSettings, store: Path, services: Path | None, keys: Path) -> None:
@@ -40,6 +45,42 @@ def sources_of(services: Services, store: Path) -> Sources:
         client = open_client(services.redis, secret("REDIS_PASSWORD"))
         hot = HotSignals(client, services.redis.prefix)
     return Sources(rows, control, hot, sources.models)
+
+
+@contextmanager
+def api_beside(store: Path, port: int = 8600) -> Iterator[str]:
+    """Serve `store` from a process of its own while the block runs; yield the address.
+
+    On a free port where `port` is taken.
+
+    Raises:
+        SettingsError: it does not come up.
+    """
+    line = [sys.executable, "-m", "flows.cli", "api", "--store", str(store)]
+    line += ["--port", str(port if _is_free(port) else 0)]
+    # Apart from the terminal's Ctrl-C, which is for the run: it ends behind it.
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        line, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        if not address:
+            raise SettingsError("the API did not come up; 'nextgen api' says why")
+        yield address
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as asked:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            asked.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _say(address: str) -> None:
