@@ -85,4 +85,4 @@ LAST = EVER
 
 # What a route that reads may answer besides.
 READ_PROBLEMS = responses(401, 403, 413, 421, 422, 429, 431, 500, 503)
-ORDER_PROBLEMS = responses(400, 401, 403, 409, 413, 421, 422, 429, 431, 500, 503)
+ORDER_PROBLEMS = responses(400, 401, 403, 408, 409, 413, 421, 422, 429, 431, 500, 503)

@@ -1,5 +1,6 @@
 """What every request meets before anything looks at it, and every answer on its way out."""
 
+import asyncio
 import time
 from collections import Counter
 
@@ -108,10 +109,18 @@ class Guard:
 
     def _bounded(self, receive: Receive) -> Receive:
         taken = [0]
+        whole = [False]
 
         async def bounded() -> Message:
-            message = await receive()
+            if whole[0]:  # what is waited for now is the end of the connection
+                return await receive()
+            try:
+                async with asyncio.timeout(self.settings.patience_seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise Refusal(408, "the body did not come") from None
             taken[0] += len(message.get("body", b""))
+            whole[0] = not message.get("more_body", False)
             if taken[0] > self.settings.body_bytes:
                 raise Refusal(413, self._too_large)
             return message

@@ -185,7 +185,8 @@ class Hub:
         `reset` says that what came between cannot be told any more: ask for it anew. `selection`
         is asked for each frame. A `status` comes each second.
         """
-        told = {"run": self.run, "id": self._kept[-1].id if self._kept else None}
+        run = self.run
+        told = {"run": run, "id": self._kept[-1].id if self._kept else None}
         yield Event("hello", msgspec.json.encode(told))
         number = 0
         if last_id is None:
@@ -197,6 +198,10 @@ class Hub:
         heard: dict[str, Any] | None = None
         while True:
             news = self._news
+            if self.run != run:
+                before, run = run, self.run
+                if before:
+                    yield _reset("another run has begun")
             behind = [each for each in self._kept if each.number > number]
             if len(behind) > _BEHIND:
                 last = behind[-1]

@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 
 from api.app import make_app, status
+from api.connections import protocol_of
 from api.context import Context
 from api.control import ControlStream, InletControl
 from api.frames import Frames
@@ -67,7 +68,7 @@ def make_server(settings: ApiSettings, sources: Sources, keys: KeyStore) -> uvic
         port=settings.port,
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,
-        http="h11",
+        http=protocol_of(settings.connections_per_address, settings.patience_seconds),
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
         ws_ping_interval=20.0,

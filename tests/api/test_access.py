@@ -3,7 +3,8 @@
 import socket
 import ssl
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ from fastapi.routing import APIRoute
 from api.app import describe
 from api.keys import DAY, KeyStore, Scope
 from api.routes import book, events, learning, losses, market, orders, session, signals, system
+from tests.api.paced import until
 from tests.api.serving import served
 from tests.integration import replays
 
@@ -283,6 +285,44 @@ def test_large_body_is_refused_told_or_not(client):
             yield b"x" * 1000
 
     assert client.post(STOP, content=chunks()).status_code == 413
+
+
+def test_connections_of_an_address_are_limited_and_given_back(store, tmp_path):
+    with served(store, tmp_path, connections_per_address=3) as api, api.client() as client:
+        place = ("127.0.0.1", int(api.url.rpartition(":")[2]))
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(socket.create_connection(place, 10))
+            until(lambda: refused(client))
+        until(lambda: not refused(client))
+
+
+def refused(client):
+    """Say whether a new connection is closed."""
+    try:
+        answer = client.get("/api/v1/health/live", headers={"Connection": "close"})
+    except httpx2.TransportError:
+        return True
+    assert answer.status_code == 200
+    return False
+
+
+def test_nobody_is_waited_for_long(store, tmp_path):
+    with served(store, tmp_path, patience_seconds=0.3) as api, api.client() as client:
+        place = ("127.0.0.1", int(api.url.rpartition(":")[2]))
+        head = b"POST /api/v1/control/stop HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        for sent, expected in (
+            (b"", b""),
+            (b"GET /api/v1/portfolio HTTP/1.1\r\nHost:", b""),
+            (head + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{", b"408"),
+        ):
+            with socket.create_connection(place, 20) as slow:
+                slow.sendall(sent)
+                assert slow.recv(100)[9:12] == expected
+        # Who listens is not told to hurry.
+        with client.stream("GET", "/api/v1/events") as answer:
+            told = "".join(islice(answer.iter_text(), 8))
+        assert told.count("event: status") >= 2
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example"])
