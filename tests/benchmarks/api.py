@@ -149,7 +149,11 @@ async def ask(address, load):
 async def one(client, path, load):
     """Ask once."""
     begin = time.monotonic()
-    answer = await client.get(path)
+    try:
+        answer = await client.get(path)
+    except httpx2.TransportError:
+        load.failed += 1
+        return
     load.requests.append(time.monotonic() - begin)
     load.failed += answer.status_code != 200
 
