@@ -39,14 +39,19 @@ def main():
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, default=8.0, help="of the recording")
+    options.add_argument("--symbols", type=int, default=SYMBOLS)
+    options.add_argument("--listeners", type=int, default=LISTENERS)
     asked_for = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path, symbols = wide(folder / "wide.ndjson", SYMBOLS, minutes=asked_for.minutes)
+        path, symbols = wide(folder / "wide.ndjson", asked_for.symbols, minutes=asked_for.minutes)
         alone, _ = run(folder / "alone.sqlite", path, symbols)
-        loaded, load = run(folder / "loaded.sqlite", path, symbols, listeners=LISTENERS)
+        loaded, load = run(folder / "loaded.sqlite", path, symbols, listeners=asked_for.listeners)
     requests, delays = sorted(load.requests), sorted(load.delays)
-    print(f"{SYMBOLS} symbols at true speed, {LISTENERS} listeners, {RATE} requests/s asked for")
+    print(
+        f"{asked_for.symbols} symbols at true speed, {asked_for.listeners} listeners, {RATE} "
+        "requests/s asked for"
+    )
     print(f"  digest       {'the same' if alone['digest'] == loaded['digest'] else 'DIFFERS'}")
     print(f"  requests     {len(requests):,}, {load.failed} failed; {told(requests)}")
     print(f"  push delay   {len(delays):,} frames; {told(delays)}")
