@@ -54,7 +54,7 @@ def paced(store, *paths, speed=10, fast=WARM, symbols=()):
         process.communicate()
 
 
-def until(true, seconds=60.0, process=None):
+def until(true, seconds=180.0, process=None):
     """Wait until `true()` gives something, and return it."""
     end = time.monotonic() + seconds
     while not (found := true()):
