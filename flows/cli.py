@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flows.cli_api import app as api_app
 from flows.cli_scale import ServicesFile
 from flows.cli_scale import app as scale_app
 from operators.errors import EngineError
@@ -91,6 +92,7 @@ app = typer.Typer(
 )
 
 app.add_typer(scale_app)  # its commands are commands of ours
+app.add_typer(api_app, name="api")
 
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="A file made by run, replay or demo.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -129,13 +131,17 @@ def demo(
     store: Annotated[Path, typer.Option(help="Where to keep the run; replaced.")] = Path(
         "runs/demo.sqlite"
     ),
+    serve: Annotated[
+        bool, typer.Option(help="Serve API and dashboard beside it, until Ctrl-C.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Replay the shipped recording through the whole engine, live on the screen."""
-    from flows.commands_run import run_demo
+    from flows.commands_run import run_demo, run_demo_served
 
-    run_demo(_speed(speed), tuple(headline or ()), store, quiet=quiet, as_json=as_json)
+    run = run_demo_served if serve else run_demo
+    run(_speed(speed), tuple(headline or ()), store, quiet=quiet, as_json=as_json)
 
 
 @app.command()

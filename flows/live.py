@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from connectors.feed_metrics import FeedCollector
 from connectors.feeds import Feed
+from connectors.inlet import Inlet, inlet_folder
+from connectors.inlet_feed import InletFeed
 from connectors.live import FeedThread, LiveLog, LiveSource, open_live_log
 from connectors.recorder import Recorder
 from connectors.selector import Selector
@@ -100,9 +102,10 @@ def run_live(
         registry=prepared.registry,
     )
 
-    def source(stop: Event, how: str) -> Source[Raw]:
+    def source(stop: Event, how: str, _: Inlet) -> Source[Raw]:
         if how == "fresh" and overwrite:
             shutil.rmtree(journal_folder(store), ignore_errors=True)
+        prepared.feeds.append(InletFeed(inlet_folder(store)))
         return prepared.source(journal_folder(store), stop, prepared.health_into(store))
 
     with prepared:

@@ -189,13 +189,21 @@ class Mood(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     available_at: int
 
 
-class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An order of an operator to the engine: "stop" or "resume"."""
+class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """An order of an operator to the engine; `operators.orders` says what makes sense.
+
+    "stop" and "resume" are for everything, "mute" and "unmute" for a symbol. "limit" moves the
+    limit of that name to `value`, None for the configured one.
+    """
 
     kind: str
     actor: str
     reason: str
-    ts_event: int
+    ts_event: int  # when it was given, by the clock of whoever took it
+    id: str = ""  # whoever took it gave it this name
+    symbol: str | None = None
+    limit: str | None = None
+    value: float | None = None
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):

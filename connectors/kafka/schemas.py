@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from connectors.kafka import records, wire
-from connectors.kafka.control import KINDS
 from connectors.sinks.tables import TABLES
 from operators.messages import Control
+from operators.orders import KINDS, LIMITS
 
 FOLDER = Path(__file__).parent / "schemas"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -73,6 +73,7 @@ def _order() -> dict[str, Any]:
     _, definitions = msgspec.json.schema_components((Control,))
     order: dict[str, Any] = definitions["Control"]
     order["properties"]["kind"] = {"enum": sorted(KINDS)}
+    order["properties"]["limit"] = {"enum": [None, *LIMITS]}
     return {name: order[name] for name in ("type", "properties", "required")}
 
 
