@@ -26,11 +26,13 @@ from connectors.sequencer import SequencerSettings
 from connectors.sinks.health import write_feed_health
 from connectors.sources.stopping import install_stop_signals
 from connectors.venue_clock import VenueClock
+from flows.alerting import AlertProcess
 from flows.board import Board
 from flows.engine import Run, run_flow
-from flows.feeds import LiveProfile, keys_from_environment, open_feeds, tls_of
+from flows.feeds import LiveProfile, find_keys, open_feeds, tls_of
 from flows.latency import Latency
 from flows.logs import log_to_standard_error
+from flows.process_watch import ProcessWatch, write_watched
 from flows.settings import Settings
 from flows.warm import warm_entries
 from models.calendars import exchange_hours
@@ -149,7 +151,7 @@ class Prepared:
             self.feeds: list[Feed] = open_feeds(
                 profile,
                 settings.symbols,
-                keys_from_environment(),
+                find_keys(),
                 self.tls,
                 simulated=settings.group.simulated,
             )
@@ -221,14 +223,25 @@ class Prepared:
         return LiveSource(lambda resume: self.open(journal, resume, report), stop)
 
     def health_into(self, store: Path) -> Callable[[], Awaitable[None]]:
-        """Return what writes, each few calls, into a store how the feeds do."""
+        """Return what writes, each few calls, into a store how feeds and process do.
+
+        It also keeps a process going that delivers alerts, if anybody is to be told.
+        """
+        settings = self.request.settings
+        simulated = settings.group.simulated
+        watch = ProcessWatch(settings.alerts.process)
+        alerts = AlertProcess(store, settings.alerts.delivery)
+        self._stack.callback(alerts.end)
         seconds = count()
 
         async def report() -> None:
             if next(seconds) % _REPORT_EVERY:
                 return
+            alerts.keep()
             health = [feed.health for feed in self.feeds]
-            await asyncio.to_thread(write_feed_health, store, health, at=self.now())
+            at = self.now()
+            await asyncio.to_thread(write_feed_health, store, health, at=at)
+            await asyncio.to_thread(write_watched, store, watch.look(at), simulated=simulated)
 
         return report
 
