@@ -18,6 +18,7 @@ from connectors.alerts.settings import DeliverySettings
 from connectors.secrets import Secret
 from connectors.sinks.store import open_store
 from connectors.sources.stopping import install_stop_signals
+from flows.error_reports import report_errors
 from flows.logs import log_to_standard_error
 from flows.runs import run_settings
 from flows.secret_lookup import find_secret
@@ -78,6 +79,7 @@ def deliver_alerts(
         StoreError: the store cannot be, or another process delivers from it.
     """
     log_to_standard_error()
+    report_errors()
     with closing(open_store(store, readonly=settings is None)) as rows:
         settings = settings or run_settings(rows)
     channels = channels_of(settings.alerts.delivery)

@@ -29,6 +29,7 @@ from connectors.venue_clock import VenueClock
 from flows.alerting import AlertProcess
 from flows.board import Board
 from flows.engine import Run, run_flow
+from flows.error_reports import report_errors
 from flows.feeds import LiveProfile, find_keys, open_feeds, tls_of
 from flows.latency import Latency
 from flows.logs import log_to_standard_error
@@ -142,6 +143,7 @@ class Prepared:
 
     def __init__(self, request: Request, record: Path | None = None) -> None:
         log_to_standard_error()
+        report_errors()
         settings, profile = request.settings, request.profile
         self.request = request
         self.folder = record or request.record
