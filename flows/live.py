@@ -239,7 +239,7 @@ class Prepared:
         async def report() -> None:
             if next(seconds) % _REPORT_EVERY:
                 return
-            alerts.keep()
+            await asyncio.to_thread(alerts.keep)
             health = [feed.health for feed in self.feeds]
             at = self.now()
             await asyncio.to_thread(write_feed_health, store, health, at=at)
