@@ -122,7 +122,7 @@ def test_an_endpoint_that_is_down_is_tried_again_reported_to_others_and_recovers
         with delivering(store, asked, **urls):
             store_messages(store, alert())
             until(lambda: any("delivery" in title for title in well.titles))
-            (waiting,) = [e for e in deliveries(store) if e["state"] == "pending"]
+            (waiting,) = [e for e in deliveries(store) if e["target"] == "sick"]
             (report,) = rows(store, "SELECT * FROM process_alerts")
             sick.answer = 200
             until(lambda: any("[resolved]" in title for title in well.titles))

@@ -85,19 +85,19 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(home, monkeypatch):
 
 def test_the_environment_goes_before_the_file(home, monkeypatch, tmp_path):
     assert find_secret("BINANCE_KEY") is None
-    secret_file().set("BINANCE_KEY", Secret("kept"))
-    assert find_secret("BINANCE_KEY") == Secret("kept")
+    secret_file().set("BINANCE_KEY", Secret("the-kept-value"))
+    assert find_secret("BINANCE_KEY") == Secret("the-kept-value")
     assert find_secret("REDDIT_ID") is None
-    (tmp_path / "named").write_text("named\n")
+    (tmp_path / "named").write_text("the-named-value\n")
     monkeypatch.setenv("NEXTGEN_BINANCE_KEY_FILE", str(tmp_path / "named"))
-    assert find_secret("BINANCE_KEY") == Secret("named")
+    assert find_secret("BINANCE_KEY") == Secret("the-named-value")
     monkeypatch.delenv("NEXTGEN_BINANCE_KEY_FILE")
-    monkeypatch.setenv("NEXTGEN_BINANCE_KEY", "given")
-    assert find_secret("BINANCE_KEY") == Secret("given")
+    monkeypatch.setenv("NEXTGEN_BINANCE_KEY", "the-given-value")
+    assert find_secret("BINANCE_KEY") == Secret("the-given-value")
 
 
 def test_a_secret_that_cannot_be_opened_is_not_taken_for_absent(home):
-    secret_file().set("BINANCE_KEY", Secret("kept"))
+    secret_file().set("BINANCE_KEY", Secret("the-kept-value"))
     (home / "secrets.key").unlink()
     with pytest.raises(SecretsError, match="no key"):
         find_secret("BINANCE_KEY")
@@ -108,10 +108,10 @@ def test_keys_of_feeds_and_passwords_of_stores_come_from_the_file(home):
     from flows.feeds import find_keys
     from flows.services import kafka_password
 
-    secret_file().set("ALPHA_VANTAGE_KEY", Secret("alpha"))
+    secret_file().set("ALPHA_VANTAGE_KEY", Secret("the-alpha-value"))
     secret_file().set("AUTHOR_KEY", Secret("0123456789abcdef"))
-    secret_file().set("KAFKA_PASSWORD", Secret("kafka"))
+    secret_file().set("KAFKA_PASSWORD", Secret("the-kafka-value"))
 
-    assert find_keys().alpha_vantage == Secret("alpha")
+    assert find_keys().alpha_vantage == Secret("the-alpha-value")
     assert find_keys().author == b"0123456789abcdef"
-    assert kafka_password() == "kafka"
+    assert kafka_password() == "the-kafka-value"
