@@ -16,7 +16,8 @@ from api.settings import ApiSettings
 from connectors.secrets import Secret
 from connectors.sinks.redis_writer import open_client
 from flows.logs import log_to_standard_error
-from flows.services import Services, kafka_password, load_services, secret
+from flows.secret_lookup import find_secret
+from flows.services import Services, kafka_password, load_services
 from flows.settings import models_folder
 from operators.errors import SettingsError
 
@@ -37,12 +38,12 @@ def sources_of(services: Services, store: Path) -> Sources:
     sources = beside(store, models_folder())
     rows, control, hot = sources.rows, sources.control, None
     if services.postgresql is not None:
-        password = secret("POSTGRESQL_PASSWORD") or Secret()
+        password = find_secret("POSTGRESQL_PASSWORD") or Secret()
         rows = PostgresqlRows(services.postgresql, password)
     if services.kafka is not None:
         control = KafkaControl(services.kafka, kafka_password())
     if services.redis is not None:
-        client = open_client(services.redis, secret("REDIS_PASSWORD"))
+        client = open_client(services.redis, find_secret("REDIS_PASSWORD"))
         hot = HotSignals(client, services.redis.prefix)
     return Sources(rows, control, hot, sources.models)
 

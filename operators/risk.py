@@ -98,7 +98,7 @@ def _from_first(book: _FirstBook) -> RiskBook:
 
 
 class Risk:
-    """Answer each `Fused` with a `Decision`, once any symbol is ready.
+    """Answer each `Fused` with a `Decision`; one in which no symbol is ready passes on.
 
     Every `checkpoint_every` bars a `Checkpoint` of the state follows, ready or not. Orders of
     operators are among the cross-section's notices. A "stop" closes everything and latches, over
@@ -131,15 +131,14 @@ class Risk:
         self.state = RiskBook.start(settings.starting_cash, len(symbols))
 
     def on(self, message: Any) -> Iterable[Any]:
-        """Take a `Fused` and return its decision, and a checkpoint when one is due."""
+        """Take a `Fused`; return its decision or itself, and a checkpoint when one is due."""
         if not isinstance(message, Fused):
             return (message,)
         cross = message.cross
         out: list[Any] = []
         self._obey(cross.notices)
         self._observe(cross)
-        if cross.ready.any():
-            out.append(self._decide(message))
+        out.append(self._decide(message) if cross.ready.any() else message)
         if checkpoint_due(cross.ts_close, cross.interval, self.checkpoint_every):
             out.append(Checkpoint(ts_close=cross.ts_close, stage="risk", state=freeze(self)))
         return out

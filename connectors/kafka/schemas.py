@@ -37,7 +37,13 @@ _CONFIG: dict[str, Any] = {
     "required": ["settings", "models", "partitions", "log"],
 }
 # What the engine keeps to itself: never sent, so that readers need not know it.
-_OWN = frozenset({"marks", "forgotten"})
+_OWN = frozenset({"marks", "forgotten"}) | {
+    "process_alerts",
+    "deliveries",
+    "routed_alerts",
+    "silences",
+    "acknowledgements",
+}
 RECORDS = tuple(table for table in TABLES if table not in _OWN)
 
 
