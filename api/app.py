@@ -20,7 +20,18 @@ from api.health import components, status_of
 from api.keys import KeyStore
 from api.problems import handle
 from api.prometheus import exposition
-from api.routes import book, events, learning, losses, market, orders, session, signals, system
+from api.routes import (
+    alerts,
+    book,
+    events,
+    learning,
+    losses,
+    market,
+    orders,
+    session,
+    signals,
+    system,
+)
 
 STATIC = Path(__file__).parent / "static"
 VERSION = "1"
@@ -40,6 +51,7 @@ def make_app(context: Context, keys: KeyStore) -> FastAPI:
         async with context.hub:
             yield
         context.reader.rows.close()
+        context.alerts.close()
 
     app = FastAPI(
         title="NextGen trading engine",
@@ -55,7 +67,9 @@ def make_app(context: Context, keys: KeyStore) -> FastAPI:
     app.state.access = access
     handle(app)
     api = APIRouter(prefix="/api/v1", dependencies=[Security(bearer), Security(cookie)])
-    for part in (system, market, signals, book, learning, losses, orders, session, events):
+    for part in (
+        system, market, signals, book, learning, losses, alerts, orders, session, events
+    ):  # fmt: skip
         api.include_router(part.router)
     app.include_router(api)
     _serve_files(app, context)

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Depends, Query, Request
 
 from api.access import Principal, needs
+from api.alert_desk import AlertDesk
 from api.control import ControlStream
 from api.guard import Guard
 from api.hot import HotSignals
@@ -27,6 +28,7 @@ class Context:
     settings: ApiSettings
     reader: Reader
     control: ControlStream
+    alerts: AlertDesk
     hub: Hub
     models: Path  # the folder of the trained artefacts
     hot: HotSignals | None = None

@@ -26,6 +26,16 @@ Reason = Annotated[
         examples=["news of an exchange outage"],
     ),
 ]
+Severity = Literal["critical", "warning", "info"]
+Fingerprint = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{16}$",
+        description="Of rule and subject: the same each time that it fires.",
+        examples=["49a7f0283a0a20c6"],
+    ),
+]
+Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._^=:/@*?-]{1,64}$", examples=["BTC*"])]
 Action = Literal["BUY", "SELL", "HOLD"]
 LimitName = Literal["position_limit", "cluster_limit", "gross_limit", "net_limit", "var_limit"]
 
@@ -553,6 +563,127 @@ class Rejections(Answer):
     rejections: list[Rejection]
     counts: dict[str, int]
     next: str | None = None
+
+
+# ------------------------------------------------------------------------------ alerts
+
+
+class Alert(Answer):
+    """One thing that was told of something a person should know."""
+
+    fingerprint: Fingerprint
+    alert_id: str = Field(
+        description="One time that it fires, from begin to end.",
+        examples=["49a7f0283a0a20c6-1723161600000000000"],
+    )
+    rule: str = Field(examples=["data_cut"])
+    severity: Severity
+    subject: str = Field(examples=["BTCUSDT"])
+    state: Literal["firing", "resolved", "event"] = Field(
+        description="event: it happened, and has no end.", examples=["firing"]
+    )
+    summary: str = Field(examples=["BTCUSDT: no data for 15 s"])
+    facts: dict[str, Any] = Field(examples=[{"seconds": 15.0, "ever": True}])
+    since: Ns = Field(description="When its condition began to hold.")
+    ts_event: Ns
+    simulated: bool
+    source: Literal["stream", "process"] = Field(
+        description="process: seen beside the stream; no replay gives it again."
+    )
+
+
+class Alerts(Answer):
+    """What was told, the newest first."""
+
+    alerts: list[Alert]
+    next: str | None = None
+
+
+class FiringAlert(Alert):
+    """What fires now, as it was told last."""
+
+    acknowledged_by: str | None = Field(examples=["key:ann"])
+    acknowledged_at: Ns | None
+    silenced: bool = Field(description="Whether a silence keeps people from it.")
+
+
+class Firing(Answer):
+    """All that fires now, the longest first."""
+
+    alerts: list[FiringAlert]
+
+
+class Delivery(Answer):
+    """A message to people."""
+
+    delivery_id: str = Field(examples=["0b1c8a7e5d3f4a21"])
+    target: str = Field(examples=["mail"])
+    severity: Severity
+    made_at: Ns
+    title: str = Field(examples=["[critical] demo: data_cut (1)"])
+    body: str
+    alerts: int = Field(description="That it stands for.", examples=[1])
+    state: Literal["pending", "delivered", "failed"] = Field(examples=["delivered"])
+    attempts: int = Field(examples=[1])
+    tried_at: Ns | None
+    error: str = Field(description="Of the last attempt, without secrets.", examples=[""])
+
+
+class Deliveries(Answer):
+    """Messages to people, the newest first."""
+
+    deliveries: list[Delivery]
+    next: str | None = None
+
+
+class Silence(Answer):
+    """Alerts that nobody is told of for a while; each pattern as a shell has it."""
+
+    silence_id: str = Field(examples=["0b1c8a7e5d3f4a21"])
+    rule: str = Field(examples=["data_*"])
+    severity: str = Field(examples=["*"])
+    subject: str = Field(examples=["BTC*"])
+    made_at: Ns
+    until: Ns
+    actor: str = Field(examples=["key:ann"])
+    reason: str
+
+
+class Silences(Answer):
+    """Silences that last, the one that ends first in front."""
+
+    silences: list[Silence]
+
+
+class Acknowledgement(Answer):
+    """Who has seen what fires."""
+
+    alert_id: str
+    fingerprint: Fingerprint
+    actor: str = Field(examples=["key:ann"])
+    at: Ns
+
+
+class SilenceRequest(Request):
+    """Tell nobody of some alerts for a while; `*` and `?` stand for anything."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"subject": "BTC*", "seconds": 3600, "reason": "the venue is at work"}]
+        }
+    )
+    rule: Pattern = "*"
+    severity: Pattern = "*"
+    subject: Pattern = "*"
+    seconds: Annotated[int, Field(ge=1, le=30 * 86_400, description="How long from now.")]
+    reason: Reason
+
+
+class AcknowledgeRequest(Request):
+    """Say that what fires was seen."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"fingerprint": "49a7f0283a0a20c6"}]})
+    fingerprint: Fingerprint
 
 
 class FeedState(Answer):

@@ -60,9 +60,7 @@ class SqliteRows:
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
         """Return what a query finds, as `Rows.read`."""
-        with self._connection() as store:
-            end = time.monotonic() + PATIENCE_SECONDS
-            store.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+        with self.opened() as store:
             return [dict(row) for row in store.execute(query, values)]
 
     def close(self) -> None:
@@ -74,7 +72,8 @@ class SqliteRows:
                 return
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """Lend the store, to be read with the same patience and errors as by `read`."""
         file = self.path.stat().st_ino if self.path.exists() else 0
         if file != self._file:
             self.close()
@@ -83,6 +82,8 @@ class SqliteRows:
             store = self._idle.get_nowait()
         except Empty:
             store = open_store(self.path, readonly=True)
+        end = time.monotonic() + PATIENCE_SECONDS
+        store.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
         try:
             yield store
         except sqlite3.Error as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
+from api.alert_desk import AlertDesk
 from api.app import make_app, status
 from api.connections import protocol_of
 from api.context import Context
@@ -32,13 +33,15 @@ class Sources:
 
     rows: Rows
     control: ControlStream
+    alerts: AlertDesk
     hot: HotSignals | None = None
     models: Path = field(default=ONNX)
 
 
 def beside(store: Path, models: Path = ONNX) -> Sources:
     """Return the sources of a run in one process, stored at `store`."""
-    return Sources(SqliteRows(store), InletControl(inlet_folder(store)), models=models)
+    control = InletControl(inlet_folder(store))
+    return Sources(SqliteRows(store), control, AlertDesk(store), models=models)
 
 
 def make_context(settings: ApiSettings, sources: Sources) -> Context:
@@ -51,7 +54,9 @@ def make_context(settings: ApiSettings, sources: Sources) -> Context:
         poll_seconds=settings.poll_seconds,
         kept=settings.frames_kept,
     )
-    context = Context(settings, reader, sources.control, hub, sources.models, sources.hot)
+    context = Context(
+        settings, reader, sources.control, sources.alerts, hub, sources.models, sources.hot
+    )
     return context
 
 

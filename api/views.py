@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from api.rows import Row
+from connectors.alerts.records import Silence
 from operators.messages import Control, Headline, Mood, ScoredHeadline
 
 BRIEF = (
@@ -19,6 +20,11 @@ _OUTCOME = (
 _BAR = (
     "ts_close", "open", "high", "low", "close", "volume", "vwap", "trades", "spread", "imbalance",
     "quality", "known_at",
+)  # fmt: skip
+
+_ALERT = (
+    "fingerprint", "alert_id", "rule", "severity", "subject", "state", "summary", "since",
+    "ts_event", "source",
 )  # fmt: skip
 
 
@@ -193,6 +199,20 @@ def gap(row: Row) -> dict[str, Any]:
     """Return a row of gaps as a `Gap`."""
     missing = row["last_id"] - row["first_id"] + 1 - (row["filled"] or 0)
     return row | {"missing": max(missing, 0), "filled": row["filled"] or 0}
+
+
+def alert(row: Row) -> dict[str, Any]:
+    """Return a row of alerts as an `Alert`."""
+    return {name: row[name] for name in _ALERT} | {
+        "facts": msgspec.json.decode(row["facts"]),
+        "simulated": bool(row["simulated"]),
+    }
+
+
+def silence(made: Silence) -> dict[str, Any]:
+    """Return a silence as a `Silence`."""
+    found: dict[str, Any] = msgspec.to_builtins(made)
+    return found
 
 
 def feed(row: Row) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from api.server import Sources, beside, serve
 from api.settings import ApiSettings
 from connectors.secrets import Secret
 from connectors.sinks.redis_writer import open_client
+from flows.error_reports import report_errors
 from flows.logs import log_to_standard_error
 from flows.secret_lookup import find_secret
 from flows.services import Services, kafka_password, load_services
@@ -25,6 +26,7 @@ from operators.errors import SettingsError
 def serve_command(settings: ApiSettings, store: Path, services: Path | None, keys: Path) -> None:
     """Serve until stopped, and say where."""
     log_to_standard_error()
+    report_errors()
     with KeyStore(keys) as held:
         settings.check(keys=any(key.revoked is None for key in held.list()))
         serve(settings, sources_of(load_services(services), store), held, _say)
@@ -33,7 +35,8 @@ def serve_command(settings: ApiSettings, store: Path, services: Path | None, key
 def sources_of(services: Services, store: Path) -> Sources:
     """Return what to read: PostgreSQL where there is one, else the store; Redis for the newest.
 
-    Orders go to Kafka where the run goes through it, else to the inlet beside the store.
+    Orders go to Kafka where the run goes through it, else to the inlet beside the store. Alerts
+    are those of the store in any case: whom they were told, no other store keeps.
     """
     sources = beside(store, models_folder())
     rows, control, hot = sources.rows, sources.control, None
@@ -45,7 +48,7 @@ def sources_of(services: Services, store: Path) -> Sources:
     if services.redis is not None:
         client = open_client(services.redis, find_secret("REDIS_PASSWORD"))
         hot = HotSignals(client, services.redis.prefix)
-    return Sources(rows, control, hot, sources.models)
+    return Sources(rows, control, sources.alerts, hot, sources.models)
 
 
 @contextmanager

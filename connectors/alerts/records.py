@@ -48,20 +48,26 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_alerts(
-    store: sqlite3.Connection, *, since: int = 0, until: int = 2**63 - 1, limit: int = 1000
+    store: sqlite3.Connection,
+    *,
+    since: int = 0,
+    until: int = 2**63 - 1,
+    limit: int = 1000,
+    behind: tuple[int, str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return what was told in [since, until], newest first, at most `limit`; facts are JSON text.
 
-    `source` says whether the stream gave rise to it or the process beside it.
+    `source` says whether the stream gave rise to it or the process beside it. With `behind`, a
+    row's (ts_event, fingerprint, state), those that follow it.
     """
-    return [
-        dict(row)
-        for row in store.execute(
-            "SELECT * FROM all_alerts WHERE ts_event BETWEEN ? AND ? "
-            "ORDER BY ts_event DESC, fingerprint LIMIT ?",
-            (since, until, limit),
-        )
-    ]
+    query = "SELECT * FROM all_alerts WHERE ts_event BETWEEN ? AND ?"
+    values: list[Any] = [since, until]
+    if behind is not None:
+        ts_event, *named = behind
+        query += " AND (ts_event < ? OR ts_event = ? AND (fingerprint, state) > (?, ?))"
+        values += [ts_event, ts_event, *named]
+    query += " ORDER BY ts_event DESC, fingerprint, state LIMIT ?"
+    return [dict(row) for row in store.execute(query, (*values, limit))]
 
 
 def active_alerts(store: sqlite3.Connection) -> list[dict[str, Any]]:
@@ -70,10 +76,20 @@ def active_alerts(store: sqlite3.Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in store.execute(query, (AlertState.FIRING,))]
 
 
-def read_deliveries(store: sqlite3.Connection, *, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the last messages to people, newest first: state, attempts and the last error."""
-    query = "SELECT * FROM deliveries ORDER BY made_at DESC, delivery_id LIMIT ?"
-    return [dict(row) for row in store.execute(query, (limit,))]
+def read_deliveries(
+    store: sqlite3.Connection, *, limit: int = 100, behind: tuple[int, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the last messages to people, newest first: state, attempts and the last error.
+
+    With `behind`, a row's (made_at, delivery_id), those that follow it.
+    """
+    query, values = "SELECT * FROM deliveries", []
+    if behind is not None:
+        made_at, delivery_id = behind
+        query += " WHERE made_at < ? OR made_at = ? AND delivery_id > ?"
+        values += [made_at, made_at, delivery_id]
+    query += " ORDER BY made_at DESC, delivery_id LIMIT ?"
+    return [dict(row) for row in store.execute(query, (*values, limit))]
 
 
 def write_process_alerts(

@@ -12,7 +12,18 @@ from fastapi.routing import APIRoute
 
 from api.app import describe
 from api.keys import DAY, KeyStore, Scope
-from api.routes import book, events, learning, losses, market, orders, session, signals, system
+from api.routes import (
+    alerts,
+    book,
+    events,
+    learning,
+    losses,
+    market,
+    orders,
+    session,
+    signals,
+    system,
+)
 from tests.api.paced import until
 from tests.api.serving import served
 from tests.integration import replays
@@ -21,14 +32,20 @@ STOP = "/api/v1/control/stop"
 WHY = {"reason": "test"}
 OPEN = {"/health/live", "/health/ready"}
 OPERATE = {f"/control/{name}" for name in ("stop", "resume", "mute", "unmute")}
+TELLING = {
+    ("POST", "/alerts/silences"),
+    ("DELETE", "/alerts/silences/{silence_id}"),
+    ("POST", "/alerts/acknowledgements"),
+}
 ADMIN = {"/control/limits"}
 RANKS = {"none": 0, "read": 1, "operate": 2, "admin": 3}
-SAMPLES = {"signal_id": "0" * 32, "symbol": "BTCUSDT", "name": "forecast_1s", "order_id": "none"}
+SAMPLES = {"signal_id": "0" * 32, "symbol": "BTCUSDT", "name": "forecast_1s", "order_id": "none",
+           "silence_id": "0" * 16}  # fmt: skip
 
 
 def routes():
     """Yield (method, path, least rank) of every route that needs one."""
-    parts = (system, market, signals, book, learning, losses, orders, session, events)
+    parts = (system, market, signals, book, learning, losses, alerts, orders, session, events)
     for part in parts:
         for route in part.router.routes:
             if not isinstance(route, APIRoute):
@@ -38,7 +55,13 @@ def routes():
             if path == "/session" and method != "GET":
                 continue  # how one logs in and out; below
             needed = 0 if path in OPEN else 1
-            needed = 2 if path in OPERATE else 3 if path in ADMIN else needed
+            needed = (
+                2
+                if path in OPERATE or (method, path) in TELLING
+                else 3
+                if path in ADMIN
+                else needed
+            )
             path = path.replace(":path", "")
             yield method, "/api/v1" + path.format(**SAMPLES), needed
     yield "GET", "/metrics", 1

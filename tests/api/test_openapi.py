@@ -117,6 +117,7 @@ def test_every_operation_is_described_and_names_its_errors(description):
 
 def test_orders_and_answers_have_examples(description):
     schemas = description["components"]["schemas"]
-    for name in ("StopRequest", "ResumeRequest", "MuteRequest", "LimitRequest", "LoginRequest"):
+    names = ("Stop", "Resume", "Mute", "Limit", "Login", "Silence", "Acknowledge")
+    for name in (f"{name}Request" for name in names):
         assert schemas[name]["examples"]
     assert "HTTPValidationError" not in schemas

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 import msgspec
 import pytest
 
+from api.alert_desk import AlertDesk
 from api.control import KafkaControl
 from api.hot import HotSignals
 from api.keys import KeyStore
@@ -81,7 +82,7 @@ def hot(rows, tmp_path_factory):
 def scaled(store, cold, hot, tmp_path_factory):
     """Serve the run from PostgreSQL and Redis."""
     here = beside(store)
-    sources = Sources(PostgresqlRows(cold, password()), here.control, HotSignals(*hot))
+    sources = Sources(PostgresqlRows(cold, password()), here.control, here.alerts, HotSignals(*hot))
     with serving(sources, tmp_path_factory.mktemp("scaled")) as api, api.client() as client:
         yield client
 
@@ -150,7 +151,8 @@ def test_database_that_is_gone_is_a_problem_and_it_is_found_again(store, rows, t
         with closing(PostgresqlWriter(settings, password())) as writer:
             writer.connect()
             writer.write(rows)
-        sources = Sources(PostgresqlRows(settings, password()), beside(store).control)
+        here = beside(store)
+        sources = Sources(PostgresqlRows(settings, password()), here.control, here.alerts)
         with serving(sources, tmp_path) as api, api.client() as client:
             assert client.get("/api/v1/portfolio").status_code == 200
             server.kill()
@@ -166,7 +168,7 @@ def test_order_goes_into_the_topic_of_orders(store, tmp_path):
     with broker() as kafka:
         settings = kafka.settings()
         ensure_topics(settings)
-        sources = Sources(beside(store).rows, KafkaControl(settings, None))
+        sources = Sources(beside(store).rows, KafkaControl(settings, None), AlertDesk(store))
         with serving(sources, tmp_path) as api, api.client() as client:
             answer = client.post("/api/v1/control/stop", json={"reason": "storm"})
         [entry] = held(settings, "control")
