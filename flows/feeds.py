@@ -1,7 +1,7 @@
 """Which feeds a live run listens to: the [live] and [feeds] tables of a profile.
 
 Nothing here decides a signal: what the feeds delivered stands in the log. So these settings
-are no part of a run's identity, and keys come from the environment alone.
+are no part of a run's identity, and keys are secrets.
 """
 
 import os
