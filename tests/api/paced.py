@@ -1,7 +1,7 @@
 """A replay at a multiple of true speed in a process of its own, as the demo is.
 
-`python -m tests.api.paced STORE SPEED FAST_SECONDS PATH...` goes through the first seconds of the
-recording at once, then at SPEED.
+`python -m tests.api.paced STORE SPEED FAST_SECONDS SYMBOLS PATH...` goes through the first seconds of
+the recording at once, then at SPEED; SYMBOLS are joined by commas, or "profile" for those of the demo.
 """
 
 import json
@@ -22,11 +22,11 @@ WARM = 200  # seconds of the recording, past the warm-up
 
 def main():
     """Replay."""
-    store, speed, fast, *paths = sys.argv[1:]
+    store, speed, fast, symbols, *paths = sys.argv[1:]
     inputs = [Path(path) for path in paths]
     begin = first_receive_time(inputs[0])
     finished = run_replay(
-        load_profile("demo"),
+        load_profile("demo", symbols=None if symbols == "profile" else tuple(symbols.split(","))),
         inputs,
         Path(store),
         speed=None if speed == "max" else float(speed),
@@ -36,10 +36,11 @@ def main():
 
 
 @contextmanager
-def paced(store, *paths, speed=10, fast=WARM):
+def paced(store, *paths, speed=10, fast=WARM, symbols=("profile",)):
     """Yield the process of a paced replay; it is ended if it has not ended by itself."""
     _, options = replays.command()
-    line = [sys.executable, "-m", "tests.api.paced", *map(str, (store, speed, fast, *paths))]
+    given = (store, speed, fast, ",".join(symbols), *paths)
+    line = [sys.executable, "-m", "tests.api.paced", *map(str, given)]
     process = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )

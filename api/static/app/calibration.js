@@ -6,8 +6,9 @@ import { t } from "./words.js";
 
 const SIZE = 240;
 const EDGE = 34;
-const x = (share) => EDGE + share * (SIZE - EDGE - 8);
-const y = (share) => SIZE - EDGE - share * (SIZE - EDGE - 8);
+const REST = 16; // for half of a label at the far ends
+const x = (share) => EDGE + share * (SIZE - EDGE - REST);
+const y = (share) => SIZE - EDGE - share * (SIZE - EDGE - REST);
 
 /** Draw the diagram of an accuracy's calibration. */
 export function calibration(ranges) {

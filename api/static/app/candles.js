@@ -96,7 +96,6 @@ export function candles(symbol, signal) {
     return {
       time: at(each.ts_close), position: buys ? "belowBar" : "aboveBar",
       shape: buys ? "arrowUp" : "arrowDown", color: buys ? colours.up : colours.down,
-      text: t(`action.${each.action}`),
     };
   };
 

@@ -18,7 +18,7 @@ export const movement = (of, form = format.signed) => (cell, row) => {
 
 /** A share that rose or fell, with an arrow beside its sign. */
 export function change(cell, value) {
-  const way = format.way(value);
+  const way = format.way(value && Math.round(value * 1e4)); // as it is shown
   mark(cell, "class", `numeric ${way}`);
   put(cell, `${ARROWS[way]} ${format.percent(value, 2, "exceptZero")}`.trim());
 }

@@ -39,7 +39,7 @@ export function chart({ label, name, number = (value) => format.price(value), si
     },
     grid: { vertLines: { color: faint(colours.line, 0.6) }, horzLines: { color: faint(colours.line, 0.6) } },
     crosshair: { mode: 0 },
-    rightPriceScale: { borderColor: colours.line, minimumWidth: 72 },
+    rightPriceScale: { borderColor: colours.line, minimumWidth: 84 },
     timeScale: {
       borderColor: colours.line, timeVisible: true, secondsVisible: true, visible: axis,
       tickMarkFormatter: (time) => format.time(time * NS), rightOffset: 3,

@@ -19,7 +19,7 @@ function pairs({ symbols, matrix }) {
 export function correlations() {
   const about = el("p", { class: "quiet" });
   const strongest = el("ul", { class: "pairs" });
-  const place = el("div", { class: "scroll", role: "region", "aria-label": t("correlation"), tabindex: 0 });
+  const place = el("div", { class: "scroll", role: "group", "aria-label": t("correlation"), tabindex: 0 });
   let known = "";
   let cells = [];
 
@@ -45,7 +45,7 @@ export function correlations() {
         put(cell, format.signed(value, 2));
         mark(cell, "title", `${found.symbols[one]} · ${found.symbols[other]} ${format.signed(value, 2)}`);
         mark(cell, "class", value === null ? null : value >= 0 ? "up" : "down");
-        cell.style.setProperty("--strength", value === null ? "0%" : `${Math.round(Math.abs(value) * 55)}%`);
+        cell.style.setProperty("--strength", value === null ? "0%" : `${Math.round(Math.abs(value) * 42)}%`);
       }));
       keyed(strongest, pairs(found), (each) => each.pair, (each) => el("li", {}, el("span", {}, each.pair), el("span", { class: "numeric" })),
         (node, each) => {

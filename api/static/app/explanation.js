@@ -27,7 +27,7 @@ const RISK_COLUMNS = () => [
     key: "why", head: t("why"),
     show: (cell, step, row) => {
       put(cell, step.why);
-      row.classList.toggle("acted", step.before !== step.after);
+      row.classList.toggle("idle", step.before === step.after);
     },
   },
 ];

@@ -54,7 +54,7 @@ export function count(value) {
 }
 
 const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
-const DAY = { year: "numeric", month: "2-digit", day: "2-digit" };
+const DAY = { year: "numeric", month: "short", day: "numeric" };
 
 const date = (ns) => new Date(ns / NS_PER_MS);
 

@@ -19,7 +19,7 @@ export function table({ caption, columns, keyOf, sorted = null, empty = t("none"
     el("caption", { class: hidden ? "unseen" : null }, caption),
     el("thead", {}, el("tr", {}, heads)), body,
   );
-  const region = el("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: 0 }, inner);
+  const region = el("div", { class: "scroll", role: "group", "aria-label": caption, tabindex: 0 }, inner);
 
   function head(column) {
     const label = column.sort

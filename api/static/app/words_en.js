@@ -79,7 +79,7 @@ export const EN = {
   calibration: "Calibration", "calibration.about": "How often it rose, over the P(up) of the forecast. On the line it was right; size is how often.",
   "calibration.x": "forecast P(up)", "calibration.point": "forecast {forecast}, realised {realised}, n {n}",
   versions: "Versions", "versions.about": "All artefacts of the manifest, and those the run decides with.", model: "Model", version: "Version", kind: "Leg",
-  bar_interval: "Bars of", "ic.trained": "IC, low / high", "ic.trained.about": "out of sample, with its 95 % interval", schema: "Feature schema", in_use: "In use",
+  bar_interval: "Bars of", "ic.trained": "IC when trained", "ic.trained.about": "out of sample, with its 95 % interval", schema: "Feature schema", in_use: "In use",
 
   run: "Run", profile: "Profile", store: "Store", running: "Running", started: "Started", finished: "Finished", cores: "Cores used", memory: "Memory",
   parts: "Parts", part: "Part", state: "State", heard: "Heard", note: "Note", stages: "Stage latencies", "stages.none": "The run tells them to Prometheus.",
@@ -95,5 +95,5 @@ export const EN = {
   "code.entry": "Entry", "code.size": "Size", "code.symbol_limit": "Symbol limit", "code.volatility_limit": "Volatility", "code.stale_data": "Stale data",
   "code.session_end": "Session's end", "code.drawdown": "Drawdown", "code.cluster_limit": "Cluster limit", "code.gross_limit": "Gross limit",
   "code.net_limit": "Net limit", "code.position_limit": "Position limit", "code.var_limit": "VaR limit", "code.emergency_stop": "Emergency stop",
-  "code.minimum_trade": "Least trade", "code.muted": "Muted",
+  "code.minimum_trade": "Least trade", "code.muted": "Muted", "code.at_target": "at target",
 };

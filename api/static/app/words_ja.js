@@ -79,7 +79,7 @@ export const JA = {
   calibration: "較正", "calibration.about": "予測した上昇確率に対する実際の上昇割合。線上なら正確、大きさは件数。",
   "calibration.x": "予測した上昇確率", "calibration.point": "予測 {forecast}、実績 {realised}、n {n}",
   versions: "バージョン", "versions.about": "マニフェストの全モデルと、この実行で使用中のもの。", model: "モデル", version: "版", kind: "要素",
-  bar_interval: "バー間隔", "ic.trained": "IC、下限 / 上限", "ic.trained.about": "学習外データ、95 % 区間", schema: "特徴量スキーマ", in_use: "使用中",
+  bar_interval: "バー間隔", "ic.trained": "学習時の IC", "ic.trained.about": "学習外データ、95 % 区間", schema: "特徴量スキーマ", in_use: "使用中",
 
   run: "実行", profile: "プロファイル", store: "ストア", running: "実行中", started: "開始", finished: "終了", cores: "使用コア", memory: "メモリ",
   parts: "構成部分", part: "部分", state: "状態", heard: "最終応答", note: "備考", stages: "段階ごとの遅延", "stages.none": "Prometheus に送られています。",
@@ -95,5 +95,5 @@ export const JA = {
   "code.entry": "エントリー", "code.size": "サイズ", "code.symbol_limit": "銘柄上限", "code.volatility_limit": "ボラティリティ", "code.stale_data": "古いデータ",
   "code.session_end": "取引終了", "code.drawdown": "ドローダウン", "code.cluster_limit": "クラスター上限", "code.gross_limit": "グロス上限",
   "code.net_limit": "ネット上限", "code.position_limit": "ポジション上限", "code.var_limit": "VaR 上限", "code.emergency_stop": "緊急停止",
-  "code.minimum_trade": "最小取引", "code.muted": "ミュート",
+  "code.minimum_trade": "最小取引", "code.muted": "ミュート", "code.at_target": "目標どおり",
 };

@@ -13,16 +13,25 @@ import { code, t } from "../words.js";
 
 const LEGS = ["score", "forecast", "policy", "sentiment"];
 
-/** The interval as a line over 0 to 100 %, with a tick where chance is. */
+const [LEAST, MOST] = [0.3, 0.7]; // of the hit rates that are drawn; chance is in the middle
+const place = (share) => 100 * Math.min(Math.max((share - LEAST) / (MOST - LEAST), 0), 1);
+
+/** The interval as a line over 30 to 70 %, with a tick where the rate is. */
 function interval(cell, row) {
   const line = (cell.line ??= cell.appendChild(el("span", { class: "interval", "aria-hidden": "true" }, el("span"), el("i"))));
   const said = (cell.said ??= cell.appendChild(el("span")));
   const [low, high] = row.interval;
   line.hidden = row.n === 0;
-  line.firstChild.style.left = `${low * 100}%`;
-  line.firstChild.style.width = `${(high - low) * 100}%`;
-  line.lastChild.style.left = `${(row.hit_rate ?? 0) * 100}%`;
+  line.firstChild.style.left = `${place(low)}%`;
+  line.firstChild.style.width = `${place(high) - place(low)}%`;
+  line.lastChild.style.left = `${place(row.hit_rate ?? 0)}%`;
   put(said, row.n ? `${format.percent(low, 1)} … ${format.percent(high, 1)}` : format.NONE);
+}
+
+function skillOf(ic) {
+  if (!ic) return format.NONE;
+  const [value, low, high] = ic.map((each) => format.signed(each, 3));
+  return `${value} (${low} … ${high})`;
 }
 
 const ACCURACY = () => [
@@ -39,7 +48,7 @@ const VERSIONS = () => [
   { key: "kind", head: t("kind"), sort: (row) => row.kind, show: cells.text((row) => t(`leg.${row.kind}`)) },
   { key: "interval", head: t("bar_interval"), numeric: true, show: cells.text((row) => (row.interval_ns ? format.seconds(row.interval_ns / 1e9) : format.NONE)) },
   { key: "skill", head: t("leg.skill"), numeric: true, show: cells.text((row) => format.number(row.skill.value)) },
-  { key: "ic", head: t("ic.trained"), numeric: true, title: t("ic.trained.about"), show: cells.text((row) => (row.skill.ic ? row.skill.ic.map((each) => format.signed(each, 3)).join(" / ") : format.NONE)) },
+  { key: "ic", head: t("ic.trained"), numeric: true, title: t("ic.trained.about"), show: cells.text((row) => (skillOf(row.skill.ic))) },
   { key: "schema", head: t("schema"), show: cells.text((row) => row.schema_hash ?? format.NONE) },
   { key: "used", head: t("in_use"), sort: (row) => (row.in_use ? 0 : 1), show: (cell, row) => { put(cell, t(row.in_use ? "yes" : "no")); mark(cell, "class", row.in_use ? "strong" : "quiet"); } },
 ];

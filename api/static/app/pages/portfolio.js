@@ -25,7 +25,7 @@ const HOLDINGS = () => [
   { key: "quantity", head: t("quantity"), numeric: true, show: cells.text((row) => format.signed(row.quantity, 5)) },
   { key: "price", head: t("price"), numeric: true, show: cells.text((row) => format.price(row.price)) },
   { key: "value", head: t("value"), numeric: true, sort: (row) => row.value, show: cells.movement((row) => row.value, (value) => format.signed(value, 0)) },
-  { key: "weight", head: t("weight"), numeric: true, sort: (row) => row.weight, show: cells.movement((row) => row.weight, (value) => format.percent(value, 2, "exceptZero")) },
+  { key: "weight", head: t("weight"), numeric: true, sort: (row) => Math.abs(row.weight), show: cells.movement((row) => row.weight, (value) => format.percent(value, 2, "exceptZero")) },
 ];
 
 const MUTED = () => [
@@ -50,7 +50,7 @@ const KUPIEC = () => [
 
 /** A part of the page with its heading. */
 const part = (id, title, ...inside) =>
-  el("section", { class: "panel", "aria-labelledby": id }, el("h2", { id }, title), inside);
+  el("section", { class: "panel tall", "aria-labelledby": id }, el("h2", { id }, title), inside);
 
 /** Show portfolio and risk. */
 export function page(root, { signal }) {

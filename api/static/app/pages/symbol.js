@@ -64,7 +64,7 @@ export function page(root, { parameters, signal }) {
     failed, now.node,
     el("div", { class: "columns" },
       el("div", {}, picture.node,
-        el("section", { class: "panel", "aria-labelledby": "signals" },
+        el("section", { class: "panel tall", "aria-labelledby": "signals" },
           el("div", { class: "head" }, el("h2", { id: "signals" }, t("signals")),
             el("label", { class: "check" }, only, t("only_acting"))), listed.node)),
       el("div", {}, why.node, headlines.node)),

@@ -77,7 +77,7 @@ export function page(root, { signal }) {
   });
   const tally = (caption, empty) => table({
     caption, keyOf: (row) => row.name, empty,
-    columns: [plain("name", t("name"), (row) => code(row.name)), numeric("n", t("count"), (row) => row.n)],
+    columns: [plain("name", t("name"), (row) => code(row.name)), { key: "n", head: t("count"), numeric: true, show: cells.text((row) => (Number.isInteger(row.n) ? format.count(row.n) : format.number(row.n, 1))) }],
   });
   const refused = tally(t("rejections"), t("rejections.none"));
   const counted = tally(t("tallies"), t("none"));

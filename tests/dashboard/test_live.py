@@ -1,0 +1,136 @@
+"""The dashboard beside a run that goes on: it follows, it stops it, and it outlives its server."""
+
+import json
+
+from models.schema import HISTORY
+from operators.messages import SECOND
+from tests.api.paced import WARM, until
+from tests.api.serving import served
+from tests.api.test_orders import asked
+from tests.dashboard.conftest import SYMBOLS
+
+STOPPED = "SELECT ts_close FROM portfolio WHERE stopped ORDER BY ts_close LIMIT 1"
+ORDER = "SELECT after FROM notices WHERE kind = 'Control' ORDER BY log_offset LIMIT 1"
+NEWEST = "SELECT max(ts_close) FROM portfolio"
+PRICES = "return [...document.querySelectorAll('tbody td:nth-child(2)')].map((each) => each.textContent)"  # noqa: E501
+# Marks every row, and counts how long the page lets a person wait.
+WATCH = """
+document.querySelectorAll("tbody tr").forEach((row) => { row.mark = true; });
+window.longest = 0;
+window.pictures = 0;
+let before = performance.now();
+const look = (now) => {
+  window.longest = Math.max(window.longest, now - before);
+  window.pictures += 1;
+  before = now;
+  requestAnimationFrame(look);
+};
+requestAnimationFrame((now) => { before = now; requestAnimationFrame(look); });
+window.tasks = [];
+new PerformanceObserver((list) => {
+  for (const task of list.getEntries()) window.tasks.push(task.duration);
+}).observe({ type: "longtask" });
+"""
+MOST_TASK = 250  # ms of work in one piece, on two cores that the run and others share
+
+
+def deciding(live):
+    """Say whether decisions come, at the pace asked for."""
+    [(first, last)] = asked(live.store, "SELECT min(ts_close), max(ts_close) FROM portfolio") or [
+        (0, 0)
+    ]
+    return bool(first) and last - first > (WARM - HISTORY + 5) * SECOND
+
+
+def test_live_run_is_followed_stopped_resumed_and_found_again(browser, live, tmp_path):
+    until(lambda: deciding(live), seconds=240, process=live.process)
+    with served(live.store, tmp_path) as api:
+        url, port = api.url, int(api.url.rpartition(":")[2])
+        follow(browser, url)
+        stop(browser, live)
+        resume(browser, live)
+    lose(browser)
+    assert all("ERR_" in message for message in browser.errors())  # there was nobody to ask
+    with served(live.store, tmp_path, port=port):
+        find_again(browser)
+    assert live.process.poll() is None
+
+
+def follow(browser, url):
+    """Prices move each second, in rows that stay the same ones, without holding a person up."""
+    browser.open(f"{url}/", theme="dark")
+    browser.until(lambda: browser.text(".standing") == "Live")
+    browser.until(lambda: len(browser.all("tbody tr")) == SYMBOLS)
+    browser.run(WATCH)
+    seen = set()
+    clocks = set()
+
+    def moved():
+        seen.add(tuple(browser.run(PRICES)))
+        clocks.add(browser.text(".clock"))
+        return len(seen) > 5 and len(clocks) > 5
+
+    browser.until(moved, 30)
+    browser.photograph("live-dark")
+    same, tasks = browser.run(
+        "return [[...document.querySelectorAll('tbody tr')].every((row) => row.mark), window.tasks]"
+    )
+    assert same
+    assert all(task < MOST_TASK for task in tasks), tasks
+    assert browser.errors() == []
+
+
+def stop(browser, live):
+    """The order is in the store within a second of the log, and nothing is approved behind it."""
+    browser.one("button.stop").click()
+    browser.wait("dialog input[name=reason]").send_keys("storm")
+    browser.one("dialog button.danger").click()
+    [[stopped_at]] = until(lambda: asked(live.store, STOPPED), 15.0, live.process)
+    [[after]] = asked(live.store, ORDER)
+    assert stopped_at - after <= SECOND
+    browser.until(lambda: browser.one(".stopped").is_displayed())
+    assert browser.text("button.stop").startswith("Resume")
+    until(lambda: asked(live.store, NEWEST)[0][0] > stopped_at + SECOND, process=live.process)
+    held = asked(
+        live.store,
+        "SELECT DISTINCT action, target_position FROM signals WHERE ts_close > ?",
+        stopped_at,
+    )
+    assert held == [("HOLD", 0.0)]
+
+
+def resume(browser, live):
+    """It takes a reason and its word."""
+    browser.one("button.stop").click()
+    browser.wait("dialog input[name=reason]").send_keys("over")
+    browser.one("dialog button[type=submit]").click()
+    browser.one("dialog input[name=confirm]").send_keys("resumé")
+    browser.one("dialog button[type=submit]").click()
+    assert browser.all("dialog[open]")
+    kinds = "SELECT body FROM notices WHERE kind = 'Control' ORDER BY log_offset"
+    assert [json.loads(body)["kind"] for (body,) in asked(live.store, kinds)] == ["stop"]
+
+    word = browser.one("dialog input[name=confirm]")
+    word.clear()
+    word.send_keys("resume")
+    browser.one("dialog button[type=submit]").click()
+    browser.until(lambda: not browser.all("dialog"))
+    browser.until(lambda: not browser.one(".stopped").is_displayed(), 15)
+    assert browser.text("button.stop").startswith("Emergency stop")
+    assert [json.loads(body)["kind"] for (body,) in asked(live.store, kinds)] == ["stop", "resume"]
+
+
+def lose(browser):
+    """The server is gone: the page says so, and what it showed stays."""
+    browser.until(lambda: "Link down" in browser.text(".standing"), 10)
+    browser.photograph("down-dark")
+    assert len(browser.all("tbody tr")) == SYMBOLS
+    assert browser.one("body").get_attribute("data-link") == "bad"
+
+
+def find_again(browser):
+    """The server is back: the page finds it by itself, and goes on."""
+    browser.until(lambda: browser.text(".standing") == "Live", 20)
+    clock = browser.text(".clock")
+    browser.until(lambda: browser.text(".clock") != clock, 10)
+    assert browser.run("return [...document.querySelectorAll('tbody tr')].every((row) => row.mark)")
