@@ -67,7 +67,7 @@ class Browser:
         """Return the visible text of the first of them."""
         return self.one(css).text
 
-    def until(self, true, seconds=15.0):
+    def until(self, true, seconds=15.0, pause=0.05):
         """Wait until `true()` gives something, and return it."""
         end = time.monotonic() + seconds
         while True:
@@ -75,7 +75,7 @@ class Browser:
                 if found := true():
                     return found
             assert time.monotonic() < end, f"it did not come about: {self.text('body')[:2000]}"
-            time.sleep(0.02)
+            time.sleep(pause)
 
     def wait(self, css, seconds=15.0):
         """Wait for an element, and return it."""
