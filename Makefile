@@ -61,6 +61,7 @@ acceptance: .venv/.full ## the long drills, full length
 bench: .venv/.exchange ## speed: p50 and p99 of each stage, raw lines to signals
 	$(BIN)/python -m tests.benchmarks.replay
 	$(BIN)/python -m tests.benchmarks.live
+	$(BIN)/python -m tests.benchmarks.api
 
 train: .venv/.full ## train every model from DATA=folder
 	@test -n "$(DATA)" || { echo "say where the data are: make train DATA=folder" >&2; exit 2; }

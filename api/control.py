@@ -2,6 +2,8 @@
 
 import secrets
 import time
+from collections import deque
+from pathlib import Path
 from typing import Any, Protocol
 
 from connectors.inlet import Inlet, Pulse
@@ -12,6 +14,8 @@ from connectors.kafka.settings import KafkaSettings
 from operators.errors import EngineError, StoreError
 from operators.messages import Control
 from operators.orders import fault
+
+_REMEMBERED = 100  # orders
 
 
 class ControlStream(Protocol):
@@ -41,22 +45,29 @@ class InletControl:
 
     name = "inlet"
 
-    def __init__(self, inlet: Inlet) -> None:
-        """Write to `inlet`."""
-        self.inlet = inlet
+    def __init__(self, folder: Path) -> None:
+        """Write to the inlet in `folder`, opened each time: a run may make it anew."""
+        self.folder = folder
 
     def post(self, order: Control) -> None:
         """Write the order to disk, where the run finds it within a twentieth of a second."""
-        self.inlet.post(order)
+        with Inlet(self.folder) as inlet:
+            inlet.post(order)
 
     def posted(self) -> list[Control]:
         """Return all orders since the run began."""
-        found = (readable(order) for order in self.inlet.all())
+        if not self.folder.is_dir():
+            return []
+        with Inlet(self.folder) as inlet:
+            found = [readable(order) for order in inlet.all()]
         return [order for order in found if order is not None]
 
     def pulse(self) -> Pulse | None:
         """Return the run's pulse."""
-        return self.inlet.pulse("run")
+        if not self.folder.is_dir():
+            return None
+        with Inlet(self.folder) as inlet:
+            return inlet.pulse("run")
 
 
 class KafkaControl:
@@ -68,6 +79,7 @@ class KafkaControl:
         """Send to the broker of `settings`."""
         self.settings = settings
         self.password = password
+        self._sent: deque[Control] = deque(maxlen=_REMEMBERED)
 
     def post(self, order: Control) -> None:
         """Send the order, and wait until the brokers have it."""
@@ -77,10 +89,11 @@ class KafkaControl:
             raise
         except EngineError as error:
             raise StoreError(str(error)) from error
+        self._sent.append(order)
 
     def posted(self) -> list[Control]:
-        """Return none: those that the log has are in the store."""
-        return []
+        """Return what this process has sent of late: what the log has is in the store."""
+        return list(self._sent)
 
     def pulse(self) -> Pulse | None:
         """Return None: shards tell Prometheus how they do."""

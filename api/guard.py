@@ -86,7 +86,7 @@ class Guard:
 
     def _refused(self, headers: Headers, scope: Scope) -> tuple[int, str] | None:
         """Return why not, as status and sentence, or None."""
-        name = headers.get("host", "")
+        name = headers.get("host", "").lower()
         host = name if name.endswith("]") else name.rpartition(":")[0] or name
         if host not in self.names:
             # Otherwise a page elsewhere could name itself anew and be us (DNS rebinding).

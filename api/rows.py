@@ -56,6 +56,7 @@ class SqliteRows:
         """Name the file; it is opened when it is first read, since the run may only make it."""
         self.path = path
         self._idle: LifoQueue[sqlite3.Connection] = LifoQueue()
+        self._file = 0  # which one the connections are to: a store may be made anew
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
         """Return what a query finds, as `Rows.read`."""
@@ -74,6 +75,10 @@ class SqliteRows:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
+        file = self.path.stat().st_ino if self.path.exists() else 0
+        if file != self._file:
+            self.close()
+            self._file = file
         try:
             store = self._idle.get_nowait()
         except Empty:
@@ -88,7 +93,7 @@ class SqliteRows:
         except BaseException:
             store.close()
             raise
-        if self._idle.qsize() < _POOL:
+        if self._idle.qsize() < _POOL and file == self._file:
             self._idle.put(store)
         else:
             store.close()

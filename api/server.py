@@ -19,7 +19,7 @@ from api.push import Hub
 from api.reader import Reader
 from api.rows import Rows, SqliteRows
 from api.settings import ApiSettings
-from connectors.inlet import Inlet, inlet_folder
+from connectors.inlet import inlet_folder
 from models.runtime import ONNX
 from operators.errors import SettingsError
 
@@ -38,7 +38,7 @@ class Sources:
 
 def beside(store: Path, models: Path = ONNX) -> Sources:
     """Return the sources of a run in one process, stored at `store`."""
-    return Sources(SqliteRows(store), InletControl(Inlet(inlet_folder(store))), models=models)
+    return Sources(SqliteRows(store), InletControl(inlet_folder(store)), models=models)
 
 
 def make_context(settings: ApiSettings, sources: Sources) -> Context:

@@ -19,8 +19,9 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     body_bytes: int = 16 * 1024  # an order has less than one
     header_bytes: int = 16 * 1024
-    # A browser opens six. Who sends a head or a body so slowly is not waited for.
-    connections_per_address: int = 100
+    # A browser opens six; listeners count here until they are upgraded. Who sends a head or a
+    # body so slowly is not waited for.
+    connections_per_address: int = 400
     patience_seconds: float = 10.0
     # Requests at a time, and listeners of the push beside them; each address may have its share.
     requests_at_once: int = 200

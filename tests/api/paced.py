@@ -1,7 +1,7 @@
 """A replay at a multiple of true speed in a process of its own, as the demo is.
 
-`python -m tests.api.paced STORE SPEED FAST_SECONDS SYMBOLS PATH...` goes through the first seconds of
-the recording at once, then at SPEED; SYMBOLS are joined by commas, or "profile" for those of the demo.
+`python -m tests.api.paced STORE SPEED FAST_SECONDS SYMBOLS PATH...` goes through the first seconds
+of the recording at once, then at SPEED; SYMBOLS is A,B or "demo" for the profile's.
 """
 
 import json
@@ -23,10 +23,11 @@ WARM = 200  # seconds of the recording, past the warm-up
 def main():
     """Replay."""
     store, speed, fast, symbols, *paths = sys.argv[1:]
+    universe = None if symbols == "demo" else tuple(symbols.split(","))
     inputs = [Path(path) for path in paths]
     begin = first_receive_time(inputs[0])
     finished = run_replay(
-        load_profile("demo", symbols=None if symbols == "profile" else tuple(symbols.split(","))),
+        load_profile("demo", symbols=universe),
         inputs,
         Path(store),
         speed=None if speed == "max" else float(speed),
@@ -36,11 +37,12 @@ def main():
 
 
 @contextmanager
-def paced(store, *paths, speed=10, fast=WARM, symbols=("profile",)):
+def paced(store, *paths, speed=10, fast=WARM, symbols=()):
     """Yield the process of a paced replay; it is ended if it has not ended by itself."""
     _, options = replays.command()
-    given = (store, speed, fast, ",".join(symbols), *paths)
-    line = [sys.executable, "-m", "tests.api.paced", *map(str, given)]
+    universe = ",".join(symbols) or "demo"
+    given = map(str, (store, speed, fast, universe, *paths))
+    line = [sys.executable, "-m", "tests.api.paced", *given]
     process = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )
@@ -52,7 +54,7 @@ def paced(store, *paths, speed=10, fast=WARM, symbols=("profile",)):
         process.communicate()
 
 
-def until(true, seconds=60.0, process=None):
+def until(true, seconds=180.0, process=None):
     """Wait until `true()` gives something, and return it."""
     end = time.monotonic() + seconds
     while not (found := true()):

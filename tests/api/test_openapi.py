@@ -1,5 +1,7 @@
 """What the API says of itself, and whether it does as it says: schemathesis over all of it."""
 
+import json
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -42,6 +44,16 @@ def description(loose):
         return client.get("/api/v1/openapi.json").json()
 
 
+def test_description_that_lies_is_found_out(loose, description):
+    lie = json.loads(json.dumps(description))
+    lie["components"]["schemas"]["Portfolio"]["properties"]["equity"] = {"type": "string"}
+    [operation] = [
+        each for each in operations(lie, loose.url) if each.label == "GET /api/v1/portfolio"
+    ]
+    with pytest.raises(BaseExceptionGroup, match=r"[Ff]ailure"):
+        operation.Case().call_and_validate(checks=CHECKS)
+
+
 def operations(description, url):
     """Yield every operation with what schemathesis makes of it; the push does not end."""
     schema = schemathesis.openapi.from_dict(description)
@@ -56,7 +68,7 @@ def test_every_answer_is_as_described(loose, description):
     for operation in operations(description, loose.url):
 
         @settings(
-            max_examples=15,
+            max_examples=10,
             deadline=None,
             derandomize=True,
             database=None,
@@ -68,7 +80,7 @@ def test_every_answer_is_as_described(loose, description):
             case.call_and_validate(checks=CHECKS, timeout=20)
 
         @settings(
-            max_examples=15,
+            max_examples=10,
             deadline=None,
             derandomize=True,
             database=None,

@@ -210,13 +210,14 @@ def test_frames_of_a_running_replay_come_as_they_are_decided(short, tmp_path):
         until(lambda: deciding(live), process=run)
         with listening(api) as pushed:
             status = told(pushed, "status")["data"]
-            frames = [told(pushed, "frame") for _ in range(12)]
-        newest = asked(live, "SELECT max(ts_close) FROM portfolio")[0][0]
+            frames = [told(pushed, "frame") for _ in range(8)]
+            newest = asked(live, "SELECT max(ts_close) FROM portfolio")[0][0]
+            while frames[-1]["data"]["ts_close"] < newest:  # what stands there comes, too
+                frames.append(told(pushed, "frame"))
         decided = dict(asked(live, "SELECT signal_id, score FROM signals"))
     closes = [frame["data"]["ts_close"] for frame in frames]
     assert {each["name"]: each["state"] for each in status["components"]}["flow"] == "up"
     assert closes == sorted(set(closes))
-    assert newest - closes[-1] < 10**10  # ten seconds of the recording are one of ours
     for frame in frames:
         assert len(frame["data"]["signals"]) == 2
         for signal in frame["data"]["signals"]:

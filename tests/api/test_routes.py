@@ -1,6 +1,8 @@
 """Every route that reads answers with what the store holds, in the shape described."""
 
 import base64
+import shutil
+import sqlite3
 
 import pytest
 
@@ -272,6 +274,24 @@ def test_store_that_is_not_there_yet_is_a_problem_not_a_crash(tmp_path):
             "seconds_old": None,
         }
         assert get(client, "/health/live") == {"status": "live"}
+
+
+def test_store_that_is_made_anew_is_read_anew(store, tmp_path):
+    from tests.api.serving import served
+
+    copy = tmp_path / "run.sqlite"
+    with served(copy, tmp_path) as api, api.client() as client:
+        get(client, "/portfolio", status=503)
+        shutil.copy(store, copy)
+        told = get(client, "/run")["run_id"]
+        copy.unlink()
+        get(client, "/portfolio", status=503)
+        shutil.copy(store, copy)
+        with sqlite3.connect(copy) as other:
+            other.execute("UPDATE runs SET run_id = 'another'")
+        other.close()
+        assert told != get(client, "/run")["run_id"] == "another"
+    assert not (tmp_path / "run.sqlite.control").exists()  # nothing was ordered
 
 
 def test_index_is_served_and_scripts_only_from_here(client):
