@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from axe_selenium_python import Axe
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
@@ -71,7 +71,7 @@ class Browser:
         """Wait until `true()` gives something, and return it."""
         end = time.monotonic() + seconds
         while True:
-            with suppress(StaleElementReferenceException, IndexError):
+            with suppress(StaleElementReferenceException, NoSuchElementException):
                 if found := true():
                     return found
             assert time.monotonic() < end, f"it did not come about: {self.text('body')[:2000]}"

@@ -14,7 +14,9 @@ from tests.dashboard.browser import chromium
 from tests.integration import replays
 from tests.wide import wide
 
-ATTACK = 'Bitcoin <b>soars</b> <img src=x onerror="window.attacked=1"> & <script>attacked=1</script>'
+ATTACK = (
+    'Bitcoin <b>soars</b> <img src=x onerror="window.attacked=1"> & <script>attacked=1</script>'
+)
 SYMBOLS = 60
 MINUTES = 8
 

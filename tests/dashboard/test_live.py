@@ -12,7 +12,9 @@ from tests.dashboard.conftest import SYMBOLS
 STOPPED = "SELECT ts_close FROM portfolio WHERE stopped ORDER BY ts_close LIMIT 1"
 ORDER = "SELECT after FROM notices WHERE kind = 'Control' ORDER BY log_offset LIMIT 1"
 NEWEST = "SELECT max(ts_close) FROM portfolio"
-PRICES = "return [...document.querySelectorAll('tbody td:nth-child(2)')].map((each) => each.textContent)"  # noqa: E501
+PRICES = (
+    "return [...document.querySelectorAll('tbody td:nth-child(2)')].map((each) => each.textContent)"  # noqa: E501
+)
 # Marks every row, and collects the pieces of work that hold a person up: those over 50 ms.
 WATCH = """
 document.querySelectorAll("tbody tr").forEach((row) => { row.mark = true; });

@@ -1,4 +1,4 @@
-"""Each page over a replayed store, as a person meets it: read, heard, operated, in two languages."""
+"""Each page over a replayed store, as a person meets it: read, operated, in two languages."""
 
 import json
 
@@ -73,9 +73,7 @@ def test_signal_is_explained_and_weighed_again_by_the_api(browser, api):
 
     browser.open(f"{api.url}/#/symbol/BTCUSDT/{signal['signal_id']}")
     browser.wait(".what-if input[value=policy]").click()
-    answer = browser.until(
-        lambda: "Score" in browser.text(".answer") and browser.text(".answer")
-    )
+    answer = browser.until(lambda: "Score" in browser.text(".answer") and browser.text(".answer"))
 
     assert not said["stands"]
     assert f"{said['score']:+.3f}" in answer
@@ -187,5 +185,12 @@ def test_login_lets_in_by_key_alone_and_orders_of_a_session_are_taken(browser, s
         browser.one("#logout").click()
         browser.wait("#key")
         assert browser.all("nav a[aria-current]") == []
+        browser.one("#key").send_keys(key + Keys.ENTER)
+        browser.wait(".heat td.up")
+        browser.one("nav a").click()
+        browser.wait("#filter")
+        [known] = api.keys.list()
+        api.keys.revoke(known.id)
+        browser.wait("#key", 20)  # the push ends, and the page asks why
     # What a browser says by itself of the refusals that were asked for.
     assert all("401" in message for message in browser.errors())

@@ -6,7 +6,8 @@ const RETRY = [1000, 2000, 4000];
 
 /**
  * Events: `frame` and `status` with their data as `detail`, `reset` when what is shown must be
- * asked for anew, `state` when `state` has changed: "connecting", "up" or "down".
+ * asked for anew, `state` when `state` has changed: "connecting", "up" or "down", `refused` while
+ * there is an answer, and it is an error.
  */
 class Link extends EventTarget {
   state = "connecting";
@@ -71,7 +72,8 @@ class Link extends EventTarget {
     if (now - this.#heard <= SILENCE) return;
     this.#become("down");
     const closed = this.#source.readyState === EventSource.CLOSED;
-    // A browser gives up where a server answers with an error, and hangs where a network does.
+    // A browser gives up where a server answers with an error, and may hang where a network does.
+    if (closed) this.#tell("refused");
     if (now >= this.#next || (closed && now >= this.#next - SILENCE)) this.#open();
   }
 

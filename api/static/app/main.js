@@ -9,7 +9,7 @@ import { page as portfolio } from "./pages/portfolio.js";
 import { page as symbol } from "./pages/symbol.js";
 import { page as system } from "./pages/system.js";
 import { route } from "./router.js";
-import { Problem, unknown, whoAmI } from "./server.js";
+import { get, Problem, unknown, whoAmI } from "./server.js";
 import { shell } from "./shell.js";
 import { applyTheme, onSystemTheme, otherTheme } from "./theme.js";
 import { chooseLanguage, t } from "./words.js";
@@ -18,6 +18,7 @@ const PAGES = { "": overview, symbol, portfolio, models, system };
 const AGAIN = 2000; // ms
 let leave = new AbortController();
 let frame = null; // the shell's
+let starting = false;
 
 /** Show the page of the address; `focus` where a person has just changed it. */
 function show(focus = false) {
@@ -48,6 +49,8 @@ function build() {
 
 /** Begin, or begin again after a login. */
 async function start() {
+  if (starting) return;
+  starting = true;
   build();
   try {
     await whoAmI();
@@ -64,6 +67,8 @@ async function start() {
       setTimeout(start, AGAIN);
     }
     return;
+  } finally {
+    starting = false;
   }
   build(); // knows who asks
   link.start();
@@ -74,5 +79,7 @@ chooseLanguage();
 applyTheme();
 onSystemTheme(() => frame?.known && show());
 addEventListener("hashchange", () => frame?.known && show(true));
+// A session may have ended: any question finds out, and `unknown` tells.
+link.addEventListener("refused", () => get("/run").catch(() => {}));
 unknown.addEventListener("unknown", () => frame?.known && start());
 start();

@@ -1,7 +1,7 @@
 // What is known of every symbol now: asked for once, then kept by the push.
 
 import { link } from "./link.js";
-import { get } from "./server.js";
+import { get, Problem } from "./server.js";
 
 const SPARKLINE = 60; // closes
 const SKIPPED = 5; // closes in one frame after which the sparklines are asked for anew
@@ -21,7 +21,13 @@ class Market extends EventTarget {
   constructor() {
     super();
     link.addEventListener("frame", ({ detail }) => this.#take(detail));
-    link.addEventListener("reset", () => this.load());
+    link.addEventListener("reset", () => {
+      this.lastClose = null;
+      this.#again();
+    });
+    link.addEventListener("state", () => {
+      if (link.state === "up" && Date.now() - this.#loadedAt > AGAIN) this.#again();
+    });
     link.addEventListener("status", ({ detail }) => {
       this.status = detail;
       this.#changed();
@@ -32,6 +38,13 @@ class Market extends EventTarget {
   load() {
     this.#loading ??= this.#ask().finally(() => (this.#loading = null));
     return this.#loading;
+  }
+
+  /** The same where what is shown can wait: the next frame, or the link's return, tries again. */
+  #again() {
+    this.load().catch((error) => {
+      if (!(error instanceof Problem)) throw error;
+    });
   }
 
   async #ask() {
@@ -68,7 +81,7 @@ class Market extends EventTarget {
     }
     const unknown = (frame.bars ?? []).some((bar) => !this.symbols.has(bar.symbol));
     const late = Date.now() - this.#loadedAt > AGAIN;
-    if (late && (unknown || frame.skipped > SKIPPED)) this.load().catch(() => {});
+    if (late && (unknown || frame.skipped > SKIPPED)) this.#again();
     this.#changed();
   }
 

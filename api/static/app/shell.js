@@ -47,12 +47,12 @@ export function shell({ onLanguage, onTheme, onLogout }) {
   );
   const footer = el(
     "footer", {},
-    el("p", {}, t("footer.paper")),
+    noticePlace, el("p", {}, t("footer.paper")),
     el("p", {}, t("footer.charts"), " ",
       el("a", { href: "https://www.tradingview.com/", rel: "noreferrer" }, "TradingView Lightweight Charts™")),
   );
   document.body.replaceChildren(
-    el("a", { class: "skip", href: "#main", onclick: skip }, t("skip")), header, main, noticePlace, footer,
+    el("a", { class: "skip", href: "#main", onclick: skip }, t("skip")), header, main, footer,
   );
 
   function skip(event) { // the address is the pages'

@@ -50,7 +50,7 @@ const KUPIEC = () => [
 
 /** A part of the page with its heading. */
 const part = (id, title, ...inside) =>
-  el("section", { class: "panel tall", "aria-labelledby": id }, el("h2", { id }, title), inside);
+  el("section", { class: `panel ${id === "correlation" ? "" : "tall"}`, "aria-labelledby": id }, el("h2", { id }, title), inside);
 
 /** Show portfolio and risk. */
 export function page(root, { signal }) {
