@@ -1,4 +1,4 @@
-"""One browser, one replayed store with a headline that is an attack, one paced run of 60 symbols."""
+"""One browser, one replayed store whose headline is an attack, one paced run of 60 symbols."""
 
 import json
 from dataclasses import dataclass

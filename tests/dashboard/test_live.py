@@ -1,6 +1,7 @@
-"""The dashboard beside a run that goes on: it follows, it stops it, and it outlives its server."""
+"""The dashboard beside a run: it follows and stops it, and outlives its server and the run."""
 
 import json
+import time
 
 from models.schema import HISTORY
 from operators.messages import SECOND
@@ -13,7 +14,7 @@ STOPPED = "SELECT ts_close FROM portfolio WHERE stopped ORDER BY ts_close LIMIT 
 ORDER = "SELECT after FROM notices WHERE kind = 'Control' ORDER BY log_offset LIMIT 1"
 NEWEST = "SELECT max(ts_close) FROM portfolio"
 PRICES = (
-    "return [...document.querySelectorAll('tbody td:nth-child(2)')].map((each) => each.textContent)"  # noqa: E501
+    "return [...document.querySelectorAll('tbody td:nth-child(2)')].map((each) => each.textContent)"
 )
 # Marks every row, and collects the pieces of work that hold a person up: those over 50 ms.
 WATCH = """
@@ -46,7 +47,9 @@ def test_live_run_is_followed_stopped_resumed_and_found_again(browser, live, tmp
     assert all("ERR_" in message for message in browser.errors())  # there was nobody to ask
     with served(live.store, tmp_path, port=port):
         find_again(browser)
-    assert live.process.poll() is None
+        assert live.process.poll() is None
+        live.process.kill()
+        browser.until(lambda: "no sign of life" in browser.text(".standing"), 30)
 
 
 def follow(browser, url):
@@ -75,13 +78,18 @@ def follow(browser, url):
 
 
 def stop(browser, live):
-    """The order is in the store within a second of the log, and nothing is approved behind it."""
+    """It counts within a second, of the log and of the clock, and nothing is approved behind it."""
     browser.one("button.stop").click()
     browser.wait("dialog input[name=reason]").send_keys("storm")
     browser.one("dialog button.danger").click()
+    pressed = time.monotonic()
+    until(lambda: time.monotonic() - pressed > 1.0, process=live.process)
+    [[a_second_later]] = asked(live.store, NEWEST)
     [[stopped_at]] = until(lambda: asked(live.store, STOPPED), 15.0, live.process)
     [[after]] = asked(live.store, ORDER)
     assert stopped_at - after <= SECOND
+    # Every decision that came into the store later than a second after the press is a stopped one.
+    assert stopped_at <= a_second_later + SECOND
     browser.until(lambda: browser.one(".stopped").is_displayed())
     assert browser.text("button.stop").startswith("Resume")
     until(lambda: asked(live.store, NEWEST)[0][0] > stopped_at + SECOND, process=live.process)

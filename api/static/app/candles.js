@@ -14,7 +14,11 @@ const KEPT = "nextgen-chart";
 
 function kept() {
   try {
-    return { overlays: ["ema", "volume", "markers"], pane: "score", ...JSON.parse(localStorage.getItem(KEPT)) };
+    return {
+      overlays: ["ema", "volume", "markers"],
+      pane: "score",
+      ...JSON.parse(localStorage.getItem(KEPT)),
+    };
   } catch {
     return { overlays: ["ema", "volume", "markers"], pane: "score" };
   }
@@ -32,10 +36,18 @@ export function candles(symbol, signal) {
   const line = (of, colour, options = {}) =>
     of.chart.addLineSeries({ color: colour, lineWidth: 1, ...quiet, ...options });
   const price = main.chart.addCandlestickSeries({
-    upColor: faint(colours.up, 0), downColor: colours.down, borderUpColor: colours.up,
-    borderDownColor: colours.down, wickUpColor: colours.up, wickDownColor: colours.down,
+    upColor: faint(colours.up, 0),
+    downColor: colours.down,
+    borderUpColor: colours.up,
+    borderDownColor: colours.down,
+    wickUpColor: colours.up,
+    wickDownColor: colours.down,
   });
-  const volume = main.chart.addHistogramSeries({ priceScaleId: "volume", priceFormat: { type: "volume" }, ...quiet });
+  const volume = main.chart.addHistogramSeries({
+    priceScaleId: "volume",
+    priceFormat: { type: "volume" },
+    ...quiet,
+  });
   main.chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
   price.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.2 } });
   const averages = [line(main, colours.accent), line(main, colours.warn)];
@@ -51,10 +63,12 @@ export function candles(symbol, signal) {
     price.setData(bars.map((bar) => candle(bar)));
     volume.setData(shows("volume") ? known.map((bar) => amount(bar)) : []);
     [9, 21].forEach((period, index) =>
-      averages[index].setData(shows("ema") ? points(times, ema(closes, period)) : []));
+      averages[index].setData(shows("ema") ? points(times, ema(closes, period)) : []),
+    );
     const found = shows("bollinger") ? bollinger(closes) : null;
     ["middle", "upper", "lower"].forEach((name, index) =>
-      bands[index].setData(found ? points(times, found[name]) : []));
+      bands[index].setData(found ? points(times, found[name]) : []),
+    );
     price.setMarkers(shows("markers") ? signals.filter(acts).map(marker).reverse() : []);
     drawBelow(times, closes);
     describe(known);
@@ -77,7 +91,14 @@ export function candles(symbol, signal) {
     bars_.setData(third.length ? shaded(points(times, third)) : []);
     levels.forEach((each) => lines[0].removePriceLine(each));
     levels = marks.map((level) =>
-      lines[0].createPriceLine({ price: level, color: colours.muted, lineWidth: 1, lineStyle: 2, axisLabelVisible: true }));
+      lines[0].createPriceLine({
+        price: level,
+        color: colours.muted,
+        lineWidth: 1,
+        lineStyle: 2,
+        axisLabelVisible: true,
+      }),
+    );
   }
 
   const shows = (name) => wanted.overlays.includes(name);
@@ -85,7 +106,9 @@ export function candles(symbol, signal) {
   const tint = (value) => (value >= 0 ? colours.up : colours.down);
   const shaded = (found) => found.map((each) => ({ ...each, color: faint(tint(each.value ?? 0), 0.6) }));
   const amount = (bar) => ({
-    time: at(bar.ts_close), value: bar.volume ?? 0, color: faint(tint(bar.close - bar.open), 0.35),
+    time: at(bar.ts_close),
+    value: bar.volume ?? 0,
+    color: faint(tint(bar.close - bar.open), 0.35),
   });
   const candle = (bar) =>
     bar.close === null
@@ -94,17 +117,25 @@ export function candles(symbol, signal) {
   const marker = (each) => {
     const buys = each.action === "BUY";
     return {
-      time: at(each.ts_close), position: buys ? "belowBar" : "aboveBar",
-      shape: buys ? "arrowUp" : "arrowDown", color: buys ? colours.up : colours.down,
+      time: at(each.ts_close),
+      position: buys ? "belowBar" : "aboveBar",
+      shape: buys ? "arrowUp" : "arrowDown",
+      color: buys ? colours.up : colours.down,
     };
   };
 
   function describe(known) {
     const [low, high] = [Math.min(...known.map((bar) => bar.low)), Math.max(...known.map((bar) => bar.high))];
-    main.describe(t("candles.label", {
-      symbol, n: format.count(known.length), last: format.price(known.at(-1)?.close),
-      low: format.price(low), high: format.price(high), trades: format.count(signals.filter(acts).length),
-    }));
+    main.describe(
+      t("candles.label", {
+        symbol,
+        n: format.count(known.length),
+        last: format.price(known.at(-1)?.close),
+        low: format.price(low),
+        high: format.price(high),
+        trades: format.count(signals.filter(acts).length),
+      }),
+    );
     below.describe(t(`pane.${wanted.pane}`));
   }
 
@@ -114,24 +145,50 @@ export function candles(symbol, signal) {
   }
 
   const overlays = OVERLAYS.map((name) =>
-    el("label", { class: "check" }, el("input", {
-      type: "checkbox", checked: shows(name),
-      onchange: () => {
-        wanted.overlays = shows(name) ? wanted.overlays.filter((each) => each !== name) : [...wanted.overlays, name];
-        choose();
-      },
-    }), t(`overlay.${name}`)));
+    el(
+      "label",
+      { class: "check" },
+      el("input", {
+        type: "checkbox",
+        checked: shows(name),
+        onchange: () => {
+          wanted.overlays = shows(name)
+            ? wanted.overlays.filter((each) => each !== name)
+            : [...wanted.overlays, name];
+          choose();
+        },
+      }),
+      t(`overlay.${name}`),
+    ),
+  );
   const panes = PANES.map((name) =>
-    el("label", { class: "check" }, el("input", {
-      type: "radio", name: "pane", checked: wanted.pane === name,
-      onchange: () => { wanted.pane = name; choose(); },
-    }), t(`pane.${name}`)));
+    el(
+      "label",
+      { class: "check" },
+      el("input", {
+        type: "radio",
+        name: "pane",
+        checked: wanted.pane === name,
+        onchange: () => {
+          wanted.pane = name;
+          choose();
+        },
+      }),
+      t(`pane.${name}`),
+    ),
+  );
   const node = el(
-    "section", { class: "panel", "aria-labelledby": "candles" },
-    el("div", { class: "head" }, el("h2", { id: "candles" }, t("candles")),
-      el("fieldset", { class: "filters" }, el("legend", { class: "unseen" }, t("overlays")), overlays)),
+    "section",
+    { class: "panel", "aria-labelledby": "candles" },
+    el(
+      "div",
+      { class: "head" },
+      el("h2", { id: "candles" }, t("candles")),
+      el("fieldset", { class: "filters" }, el("legend", { class: "unseen" }, t("overlays")), overlays),
+    ),
     main.box,
-    el("fieldset", { class: "filters" }, el("legend", { class: "unseen" }, t("panes")), panes), below.box,
+    el("fieldset", { class: "filters" }, el("legend", { class: "unseen" }, t("panes")), panes),
+    below.box,
   );
 
   return {

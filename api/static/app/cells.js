@@ -10,17 +10,20 @@ const ARROWS = { up: "▲", down: "▼", "": "" };
 export const text = (of) => (cell, row) => put(cell, of(row));
 
 /** A column of signed values, coloured by their sign. */
-export const movement = (of, form = format.signed) => (cell, row) => {
-  const value = of(row);
-  mark(cell, "class", `numeric ${format.way(value)}`);
-  put(cell, form(value));
-};
+export const movement =
+  (of, form = format.signed) =>
+  (cell, row) => {
+    const said = form(of(row));
+    mark(cell, "class", `numeric ${format.wayOf(said)}`);
+    put(cell, said);
+  };
 
 /** A share that rose or fell, with an arrow beside its sign. */
 export function change(cell, value) {
-  const way = format.way(value && Math.round(value * 1e4)); // as it is shown
+  const text = format.percent(value, 2, "exceptZero");
+  const way = format.wayOf(text);
   mark(cell, "class", `numeric ${way}`);
-  put(cell, `${ARROWS[way]} ${format.percent(value, 2, "exceptZero")}`.trim());
+  put(cell, `${ARROWS[way]} ${text}`.trim());
 }
 
 /** What a leg says; one that abstains says so. */
@@ -31,8 +34,9 @@ export function leg(cell, said) {
     mark(cell, "title", said ? t("abstains") : null);
     return;
   }
-  mark(cell, "class", `numeric ${format.way(said.value)}`);
-  put(cell, format.signed(said.value));
+  const text = format.signed(said.value);
+  mark(cell, "class", `numeric ${format.wayOf(text)}`);
+  put(cell, text);
   mark(cell, "title", t("leg.weight", { weight: format.percent(said.weight, 0) }));
 }
 
@@ -58,7 +62,11 @@ export function sparkline(cell, closes) {
   const line = (cell.line ??= cell
     .appendChild(
       svg("svg", {
-        class: "spark", viewBox: `0 0 ${WIDE} ${HIGH}`, width: WIDE, height: HIGH, "aria-hidden": "true",
+        class: "spark",
+        viewBox: `0 0 ${WIDE} ${HIGH}`,
+        width: WIDE,
+        height: HIGH,
+        "aria-hidden": "true",
       }),
     )
     .appendChild(svg("polyline")));
@@ -79,19 +87,21 @@ export function sparkline(cell, closes) {
 
 /** A share of something as a bar, beside its number. */
 export function meter(cell, share, label) {
-  const bar = (cell.bar ??= cell.appendChild(el("span", { class: "meter", "aria-hidden": "true" }, el("span"))));
+  const bar = (cell.bar ??= cell.appendChild(
+    el("span", { class: "meter", "aria-hidden": "true" }, el("span")),
+  ));
   bar.firstChild.style.width = `${Math.min(Math.max(share ?? 0, 0), 1) * 100}%`;
   mark(bar, "class", `meter ${share >= 0.9 ? "full" : ""}`);
   const said = (cell.said ??= cell.appendChild(el("span")));
   put(said, label);
 }
 
-/** A list of names and values that is brought up to date in place: [{name, value, way?, title?}]. */
+/** Names and values, brought up to date in place: [{name, value, signed?, title?}]. */
 export function figures(label) {
   const list = el("dl", { class: "figures", "aria-label": label });
   const known = new Map();
   const update = (items) => {
-    for (const { name, value, way = "", title = null } of items) {
+    for (const { name, value, signed = false, title = null } of items) {
       if (!known.has(name)) {
         const said = el("dd");
         known.set(name, said);
@@ -99,7 +109,7 @@ export function figures(label) {
       }
       const said = known.get(name);
       put(said, value);
-      mark(said, "class", way || null);
+      mark(said, "class", (signed && format.wayOf(value)) || null);
       mark(said, "title", title);
     }
   };

@@ -25,7 +25,9 @@ export function number(value, digits = 2) {
 export function signed(value, digits = 2) {
   if (missing(value)) return NONE;
   const options = {
-    minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: "exceptZero",
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+    signDisplay: "exceptZero",
   };
   return formatter(Intl.NumberFormat, options).format(value);
 }
@@ -34,7 +36,10 @@ export function signed(value, digits = 2) {
 export function percent(value, digits = 1, sign = "auto") {
   if (missing(value)) return NONE;
   const options = {
-    style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: sign,
+    style: "percent",
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+    signDisplay: sign,
   };
   return formatter(Intl.NumberFormat, options).format(value);
 }
@@ -83,10 +88,15 @@ export function zone() {
 export function seconds(value) {
   if (missing(value)) return NONE;
   return formatter(Intl.NumberFormat, {
-    style: "unit", unit: "second", unitDisplay: "short",
+    style: "unit",
+    unit: "second",
+    unitDisplay: "short",
     maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0,
   }).format(value);
 }
 
-/** Which way a number goes, as a class: coloured, beside its sign. */
+/** Which way a number goes, as a class. */
 export const way = (value) => (missing(value) || value === 0 ? "" : value > 0 ? "up" : "down");
+
+/** Which way a number goes as it is written: what shows no sign, such as 0.00, has no colour. */
+export const wayOf = (text) => (/^[+＋]/.test(text) ? "up" : /^[-−－]\S/.test(text) ? "down" : "");

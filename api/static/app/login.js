@@ -7,15 +7,23 @@ import { t } from "./words.js";
 /** Show the form in `place`; `done` is called once a session has begun. */
 export function loginForm(place, done) {
   const key = el("input", {
-    id: "key", name: "key", type: "password", required: true, maxlength: 200,
-    autocomplete: "current-password", "aria-describedby": "key-about",
+    id: "key",
+    name: "key",
+    type: "password",
+    required: true,
+    maxlength: 200,
+    autocomplete: "current-password",
+    "aria-describedby": "key-about",
   });
   const failed = el("p", { class: "problem", role: "alert" });
   const form = el(
-    "form", { class: "login panel" },
+    "form",
+    { class: "login panel" },
     el("h1", { tabindex: -1 }, t("login.title")),
     el("p", { id: "key-about" }, t("login.about")),
-    el("label", { for: "key" }, t("login.key")), key, failed,
+    el("label", { for: "key" }, t("login.key")),
+    key,
+    failed,
     el("button", { type: "submit", class: "primary" }, t("login.do")),
   );
   form.addEventListener("submit", async (event) => {

@@ -41,8 +41,16 @@ function show(focus = false) {
 function build() {
   frame?.end();
   frame = shell({
-    onLanguage: (wanted) => { chooseLanguage(wanted); build(); show(); },
-    onTheme: () => { otherTheme(); build(); show(); },
+    onLanguage: (wanted) => {
+      chooseLanguage(wanted);
+      build();
+      show();
+    },
+    onTheme: () => {
+      otherTheme();
+      build();
+      show();
+    },
     onLogout: start,
   });
 }
@@ -63,7 +71,7 @@ async function start() {
       frame.bare();
       loginForm(frame.main, start);
     } else {
-      frame.wait();
+      frame.wait(error.status ? t("not_ready", { why: error.message }) : t("link.waiting"));
       setTimeout(start, AGAIN);
     }
     return;

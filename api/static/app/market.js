@@ -49,7 +49,9 @@ class Market extends EventTarget {
 
   async #ask() {
     const [run, symbols, signals, history] = await Promise.all([
-      get("/run"), get("/symbols", { sparkline: SPARKLINE }), get("/signals/latest"),
+      get("/run"),
+      get("/symbols", { sparkline: SPARKLINE }),
+      get("/signals/latest"),
       get("/portfolio/history", { points: 2 }),
     ]);
     const newest = new Map(signals.signals.map((signal) => [signal.symbol, signal]));

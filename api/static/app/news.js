@@ -9,15 +9,23 @@ const SHOWN = 25;
 const keyOf = (each) => `${each.ts_known} ${each.source} ${each.text}`;
 
 /** How positive a headline is less how negative, as sentiment weighs it. */
-const tone = (each) => (each.positive === null || each.positive === undefined ? null : each.positive - each.negative);
+const tone = (each) =>
+  each.positive === null || each.positive === undefined ? null : each.positive - each.negative;
 
 function item(each) {
   const said = each.kind === "mood" ? t("news.mood", { value: format.number(each.value, 0) }) : each.text;
   const value = tone(each);
-  return el("li", {},
+  return el(
+    "li",
+    {},
     el("span", { class: `tone ${format.way(value)}` }, value === null ? "" : format.signed(value)),
-    el("div", {}, el("p", { lang: each.language }, said),
-      el("p", { class: "quiet" }, `${each.source} · ${format.stamp(each.ts_known)}`)));
+    el(
+      "div",
+      {},
+      el("p", { lang: each.language }, said),
+      el("p", { class: "quiet" }, `${each.source} · ${format.stamp(each.ts_known)}`),
+    ),
+  );
 }
 
 /** A list of headlines. Returns {node, show(headlines)}. */
@@ -38,7 +46,13 @@ export function news(symbol) {
   const known = new Map();
   const list = headlineList();
   const about = el("p", { class: "quiet" });
-  const node = el("section", { class: "panel", "aria-labelledby": "news" }, el("h2", { id: "news" }, t("news")), about, list.node);
+  const node = el(
+    "section",
+    { class: "panel", "aria-labelledby": "news" },
+    el("h2", { id: "news" }, t("news")),
+    about,
+    list.node,
+  );
 
   function add(headlines) {
     for (const each of headlines) {

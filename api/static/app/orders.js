@@ -9,17 +9,24 @@ import { table } from "./table.js";
 import { code, t } from "./words.js";
 
 function what(order) {
-  const about = [order.symbol, order.limit && `${code(order.limit)}: ${order.value === null ? t("limit.configured") : format.percent(order.value, 2)}`];
+  const about = [
+    order.symbol,
+    order.limit &&
+      `${code(order.limit)}: ${order.value === null ? t("limit.configured") : format.percent(order.value, 2)}`,
+  ];
   return [t(`order.kind.${order.kind}`), ...about.filter(Boolean)].join(" ");
 }
 
 /** Make the list; it asks by itself. Returns {node}. */
 export function orders(signal) {
   const made = table({
-    caption: t("orders"), keyOf: (order) => order.id, empty: t("orders.none"),
+    caption: t("orders"),
+    keyOf: (order) => order.id,
+    empty: t("orders.none"),
     columns: [
       {
-        key: "time", head: t("time_in", { zone: format.zone() }),
+        key: "time",
+        head: t("time_in", { zone: format.zone() }),
         show: (cell, order) => {
           put(cell, format.time(order.posted_at));
           mark(cell, "title", format.stamp(order.posted_at));

@@ -27,8 +27,11 @@ async function ask(method, path, body) {
   let answer;
   try {
     answer = await fetch(BASE + path, {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body),
-      credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE),
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "same-origin",
+      signal: AbortSignal.timeout(PATIENCE),
     });
   } catch (error) {
     throw new Problem(0, error.message);

@@ -33,29 +33,50 @@ export function shell({ onLanguage, onTheme, onLogout }) {
   const stopped = el("p", { class: "stopped", role: "status", hidden: true });
   const other = Object.keys(LANGUAGES).find((name) => name !== locale());
   const tools = el(
-    "div", { class: "tools" },
-    el("button", { type: "button", lang: other, id: "language", onclick: () => onLanguage(other) }, OWN[other]),
-    el("button", { type: "button", id: "theme", onclick: onTheme }, t(theme() === "dark" ? "theme.light" : "theme.dark")),
+    "div",
+    { class: "tools" },
+    el(
+      "button",
+      { type: "button", lang: other, id: "language", onclick: () => onLanguage(other) },
+      OWN[other],
+    ),
+    el(
+      "button",
+      { type: "button", id: "theme", onclick: onTheme },
+      t(theme() === "dark" ? "theme.light" : "theme.dark"),
+    ),
     session.via === "session" &&
       el("button", { type: "button", id: "logout", onclick: leave }, t("logout", { name: session.name })),
   );
   const header = el(
-    "header", {},
+    "header",
+    {},
     el("div", { class: "bar" }, el("a", { class: "brand", href: address("") }, t("brand")), nav, tools),
     el("div", { class: "bar state" }, state, clock, run, stop),
     stopped,
   );
   const footer = el(
-    "footer", {},
-    noticePlace, el("p", {}, t("footer.paper")),
-    el("p", {}, t("footer.charts"), " ",
-      el("a", { href: "https://www.tradingview.com/", rel: "noreferrer" }, "TradingView Lightweight Charts™")),
+    "footer",
+    {},
+    noticePlace,
+    el("p", {}, t("footer.paper")),
+    el(
+      "p",
+      {},
+      t("footer.charts"),
+      " ",
+      el("a", { href: "https://www.tradingview.com/", rel: "noreferrer" }, "TradingView Lightweight Charts™ © 2024 TradingView, Inc."),
+    ),
   );
   document.body.replaceChildren(
-    el("a", { class: "skip", href: "#main", onclick: skip }, t("skip")), header, main, footer,
+    el("a", { class: "skip", href: "#main", onclick: skip }, t("skip")),
+    header,
+    main,
+    footer,
   );
 
-  function skip(event) { // the address is the pages'
+  function skip(event) {
+    // the address is the pages'
     event.preventDefault();
     main.focus();
   }
@@ -96,7 +117,8 @@ export function shell({ onLanguage, onTheme, onLogout }) {
   show();
 
   const told = {
-    main, known: Boolean(session.via),
+    main,
+    known: Boolean(session.via),
     here(name) {
       links.forEach((each, index) => mark(each, "aria-current", NAMES[index] === name ? "page" : null));
     },
@@ -105,9 +127,9 @@ export function shell({ onLanguage, onTheme, onLogout }) {
       nav.hidden = true;
       header.querySelector(".state").hidden = true;
     },
-    wait() {
+    wait(why) {
       told.known = false;
-      main.replaceChildren(el("h1", {}, t("brand")), el("p", { role: "status" }, t("link.waiting")));
+      main.replaceChildren(el("h1", {}, t("brand")), el("p", { role: "status" }, why));
     },
     end: () => ending.abort(),
   };

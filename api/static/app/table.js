@@ -15,9 +15,11 @@ export function table({ caption, columns, keyOf, sorted = null, empty = t("none"
   const heads = columns.map((column) => head(column));
   const nothing = el("p", { class: "empty", hidden: true }, empty);
   const inner = el(
-    "table", {},
+    "table",
+    {},
     el("caption", { class: hidden ? "unseen" : null }, caption),
-    el("thead", {}, el("tr", {}, heads)), body,
+    el("thead", {}, el("tr", {}, heads)),
+    body,
   );
   const region = el("div", { class: "scroll", role: "group", "aria-label": caption, tabindex: 0 }, inner);
 
@@ -25,11 +27,7 @@ export function table({ caption, columns, keyOf, sorted = null, empty = t("none"
     const label = column.sort
       ? el("button", { type: "button", onclick: () => turn(column) }, column.head)
       : column.head;
-    return el(
-      "th",
-      { scope: "col", class: column.numeric ? "numeric" : null, title: column.title },
-      label,
-    );
+    return el("th", { scope: "col", class: column.numeric ? "numeric" : null, title: column.title }, label);
   }
 
   function turn(column) {
@@ -40,9 +38,7 @@ export function table({ caption, columns, keyOf, sorted = null, empty = t("none"
 
   function make() {
     const cells = columns.map((column, index) =>
-      index === 0
-        ? el("th", { scope: "row" })
-        : el("td", { class: column.numeric ? "numeric" : null }),
+      index === 0 ? el("th", { scope: "row" }) : el("td", { class: column.numeric ? "numeric" : null }),
     );
     return el("tr", {}, cells);
   }

@@ -12,7 +12,9 @@ const PAUSE = 150; // ms after the last movement
 export function whatIf(given, settings) {
   const title = el("h3", {}, t("what_if"));
   if (!settings) return el("div", {}, title, el("p", { class: "empty" }, t("what_if.none")));
-  const drops = LEGS.map((name) => el("input", { type: "checkbox", name: "drop", value: name, disabled: given.legs[name]?.abstains }));
+  const drops = LEGS.map((name) =>
+    el("input", { type: "checkbox", name: "drop", value: name, disabled: given.legs[name]?.abstains }),
+  );
   const entry = slider("entry_score", settings.entry_score);
   const least = slider("minimum_confidence", settings.minimum_confidence);
   const answer = el("output", { class: "answer", "aria-live": "polite" }, t("what_if.as_given"));
@@ -24,13 +26,19 @@ export function whatIf(given, settings) {
     const dropped = drops.filter((each) => each.checked).map((each) => each.value);
     try {
       const said = await get(`/signals/${given.signal_id}/what-if`, {
-        drop: dropped, entry_score: entry.asked(), minimum_confidence: least.asked(),
+        drop: dropped,
+        entry_score: entry.asked(),
+        minimum_confidence: least.asked(),
       });
       if (mine !== asked) return;
-      put(answer, t(said.stands ? "what_if.stands" : "what_if.changes", {
-        verdict: code(said.verdict), score: format.signed(said.score, 3),
-        confidence: format.percent(said.confidence, 1),
-      }));
+      put(
+        answer,
+        t(said.stands ? "what_if.stands" : "what_if.changes", {
+          verdict: code(said.verdict),
+          score: format.signed(said.score, 3),
+          confidence: format.percent(said.confidence, 1),
+        }),
+      );
       answer.classList.toggle("changed", !said.stands);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -45,11 +53,23 @@ export function whatIf(given, settings) {
     timer = setTimeout(ask, PAUSE);
   };
   const form = el(
-    "form", { class: "what-if", oninput: soon, onsubmit: (event) => event.preventDefault(), onreset: () => setTimeout(soon) },
-    el("fieldset", { class: "filters" }, el("legend", {}, t("what_if.drop")),
-      LEGS.map((name, index) => el("label", { class: "check" }, drops[index], t(`leg.${name}`)))),
-    entry.node, least.node,
-    el("div", { class: "choices" }, el("button", { type: "reset" }, t("what_if.reset"))), answer,
+    "form",
+    {
+      class: "what-if",
+      oninput: soon,
+      onsubmit: (event) => event.preventDefault(),
+      onreset: () => setTimeout(soon),
+    },
+    el(
+      "fieldset",
+      { class: "filters" },
+      el("legend", {}, t("what_if.drop")),
+      LEGS.map((name, index) => el("label", { class: "check" }, drops[index], t(`leg.${name}`))),
+    ),
+    entry.node,
+    least.node,
+    el("div", { class: "choices" }, el("button", { type: "reset" }, t("what_if.reset"))),
+    answer,
     el("p", { class: "quiet" }, t("what_if.about")),
   );
   return el("div", {}, title, form);

@@ -9,7 +9,7 @@ export const EN = {
   none: "Nothing yet.", yes: "yes", no: "no", problem: "That could not be loaded: {why}", cancel: "Cancel",
   needs_scope: "This needs a key with the scope {scope}.",
 
-  live: "Live", "link.connecting": "Connecting …", "link.waiting": "The API does not answer; trying again.",
+  live: "Live", "link.connecting": "Connecting …", not_ready: "Not ready yet: {why}. Trying again.", "link.waiting": "The API does not answer; trying again.",
   "link.down": "Link down since {time}. What you see is old; trying again.", "link.unreachable": "The API cannot be reached.",
   "store.down": "The store cannot be read.", "flow.down": "The run gives no sign of life; data are stale.",
   "flow.stopped": "The run has ended.", stale: "Stale: no bar since {time}.", "feeds.cut": "Feeds cut: {names}.",

@@ -9,7 +9,7 @@ export const JA = {
   none: "まだありません。", yes: "はい", no: "いいえ", problem: "読み込めませんでした: {why}", cancel: "キャンセル",
   needs_scope: "スコープ {scope} のキーが必要です。",
 
-  live: "ライブ", "link.connecting": "接続中…", "link.waiting": "API が応答しません。再試行しています。",
+  live: "ライブ", "link.connecting": "接続中…", not_ready: "まだ準備ができていません: {why}。再試行しています。", "link.waiting": "API が応答しません。再試行しています。",
   "link.down": "{time} から接続が切れています。表示は古い情報です。再試行しています。", "link.unreachable": "API に接続できません。",
   "store.down": "ストアを読み取れません。", "flow.down": "実行プロセスから応答がありません。データは古くなっています。",
   "flow.stopped": "実行は終了しました。", stale: "データが古い: {time} 以降バーがありません。", "feeds.cut": "切断中のフィード: {names}",

@@ -17,23 +17,78 @@ function symbolCell(cell, row) {
 }
 
 const legColumn = (name) => ({
-  key: name, head: t(`leg.${name}`), numeric: true,
+  key: name,
+  head: t(`leg.${name}`),
+  numeric: true,
   sort: (row) => row.signal?.legs[name]?.value,
   show: (cell, row) => cells.leg(cell, row.signal?.legs[name]),
 });
 
 const COLUMNS = () => [
   { key: "symbol", head: t("symbol"), sort: (row) => row.symbol, show: symbolCell },
-  { key: "price", head: t("price"), numeric: true, sort: (row) => row.price, show: cells.text((row) => format.price(row.price)) },
-  { key: "change", head: t("change"), numeric: true, title: t("change.about"), sort: (row) => row.change, show: (cell, row) => cells.change(cell, row.change) },
+  {
+    key: "price",
+    head: t("price"),
+    numeric: true,
+    sort: (row) => row.price,
+    show: cells.text((row) => format.price(row.price)),
+  },
+  {
+    key: "change",
+    head: t("change"),
+    numeric: true,
+    title: t("change.about"),
+    sort: (row) => row.change,
+    show: (cell, row) => cells.change(cell, row.change),
+  },
   { key: "trend", head: t("trend"), show: (cell, row) => cells.sparkline(cell, row.sparkline) },
-  legColumn("forecast"), legColumn("policy"), legColumn("sentiment"),
-  { key: "score", head: t("score"), numeric: true, sort: (row) => row.signal?.score, show: cells.movement((row) => row.signal?.score) },
-  { key: "confidence", head: t("confidence"), numeric: true, sort: (row) => row.signal?.confidence, show: cells.text((row) => format.percent(row.signal?.confidence, 0)) },
-  { key: "action", head: t("action"), sort: (row) => row.signal?.action, show: (cell, row) => cells.action(cell, row.signal) },
-  { key: "target", head: t("target"), numeric: true, title: t("target.about"), sort: (row) => row.signal?.target_position, show: cells.movement((row) => row.signal?.target_position, (value) => format.percent(value, 1, "exceptZero")) },
-  { key: "why", head: t("why"), show: cells.text((row) => (row.signal?.reasons ?? []).map(code).join(", ") || (row.signal ? "" : t("warming"))) },
-  { key: "quality", head: t("quality"), sort: (row) => row.quality, show: (cell, row) => cells.quality(cell, row.quality) },
+  legColumn("forecast"),
+  legColumn("policy"),
+  legColumn("sentiment"),
+  {
+    key: "score",
+    head: t("score"),
+    numeric: true,
+    sort: (row) => row.signal?.score,
+    show: cells.movement((row) => row.signal?.score),
+  },
+  {
+    key: "confidence",
+    head: t("confidence"),
+    numeric: true,
+    sort: (row) => row.signal?.confidence,
+    show: cells.text((row) => format.percent(row.signal?.confidence, 0)),
+  },
+  {
+    key: "action",
+    head: t("action"),
+    sort: (row) => row.signal?.action,
+    show: (cell, row) => cells.action(cell, row.signal),
+  },
+  {
+    key: "target",
+    head: t("target"),
+    numeric: true,
+    title: t("target.about"),
+    sort: (row) => row.signal?.target_position,
+    show: cells.movement(
+      (row) => row.signal?.target_position,
+      (value) => format.percent(value, 1, "exceptZero"),
+    ),
+  },
+  {
+    key: "why",
+    head: t("why"),
+    show: cells.text(
+      (row) => (row.signal?.reasons ?? []).map(code).join(", ") || (row.signal ? "" : t("warming")),
+    ),
+  },
+  {
+    key: "quality",
+    head: t("quality"),
+    sort: (row) => row.quality,
+    show: (cell, row) => cells.quality(cell, row.quality),
+  },
 ];
 
 /** Show the overview. */
@@ -42,15 +97,27 @@ export function page(root, { signal }) {
   const only = el("input", { type: "checkbox", id: "only" });
   const summary = cells.figures(t("summary"));
   const rows = table({
-    caption: t("overview.caption"), columns: COLUMNS(), keyOf: (row) => row.symbol,
-    sorted: { key: "symbol", down: false }, empty: t("overview.none"),
+    caption: t("overview.caption"),
+    columns: COLUMNS(),
+    keyOf: (row) => row.symbol,
+    sorted: { key: "symbol", down: false },
+    empty: t("overview.none"),
   });
   root.append(
-    el("div", { class: "head" }, el("h1", {}, t("page.overview")),
-      el("div", { class: "filters" },
-        el("label", { for: "filter" }, t("filter")), filter,
-        el("label", { class: "check" }, only, t("only_acting")))),
-    summary.node, el("div", { class: "panel wide" }, rows.node),
+    el(
+      "div",
+      { class: "head" },
+      el("h1", {}, t("page.overview")),
+      el(
+        "div",
+        { class: "filters" },
+        el("label", { for: "filter" }, t("filter")),
+        filter,
+        el("label", { class: "check" }, only, t("only_acting")),
+      ),
+    ),
+    summary.node,
+    el("div", { class: "panel wide" }, rows.node),
   );
 
   function show() {

@@ -18,23 +18,57 @@ import { code, t } from "../words.js";
 
 const HOLDINGS = () => [
   {
-    key: "symbol", head: t("symbol"), sort: (row) => row.symbol,
-    show: (cell, row) => (cell.link ??= cell.appendChild(el("a", { href: address("symbol", row.symbol) }, row.symbol))),
+    key: "symbol",
+    head: t("symbol"),
+    sort: (row) => row.symbol,
+    show: (cell, row) =>
+      (cell.link ??= cell.appendChild(el("a", { href: address("symbol", row.symbol) }, row.symbol))),
   },
-  { key: "side", head: t("side"), sort: (row) => row.weight, show: cells.text((row) => t(row.weight < 0 ? "short" : "long")) },
-  { key: "quantity", head: t("quantity"), numeric: true, show: cells.text((row) => format.signed(row.quantity, 5)) },
+  {
+    key: "side",
+    head: t("side"),
+    sort: (row) => row.weight,
+    show: cells.text((row) => t(row.weight < 0 ? "short" : "long")),
+  },
+  {
+    key: "quantity",
+    head: t("quantity"),
+    numeric: true,
+    show: cells.text((row) => format.signed(row.quantity, 5)),
+  },
   { key: "price", head: t("price"), numeric: true, show: cells.text((row) => format.price(row.price)) },
-  { key: "value", head: t("value"), numeric: true, sort: (row) => row.value, show: cells.movement((row) => row.value, (value) => format.signed(value, 0)) },
-  { key: "weight", head: t("weight"), numeric: true, sort: (row) => Math.abs(row.weight), show: cells.movement((row) => row.weight, (value) => format.percent(value, 2, "exceptZero")) },
+  {
+    key: "value",
+    head: t("value"),
+    numeric: true,
+    sort: (row) => row.value,
+    show: cells.movement(
+      (row) => row.value,
+      (value) => format.signed(value, 0),
+    ),
+  },
+  {
+    key: "weight",
+    head: t("weight"),
+    numeric: true,
+    sort: (row) => Math.abs(row.weight),
+    show: cells.movement(
+      (row) => row.weight,
+      (value) => format.percent(value, 2, "exceptZero"),
+    ),
+  },
 ];
 
 const MUTED = () => [
   { key: "symbol", head: t("symbol"), show: cells.text((order) => order.symbol) },
   { key: "why", head: t("why"), show: cells.text((order) => `${order.actor}: ${order.reason}`) },
   {
-    key: "do", head: t("change_it"),
+    key: "do",
+    head: t("change_it"),
     show: (cell, order) => {
-      cell.button ??= cell.appendChild(el("button", { type: "button", onclick: () => muteDialog(order.symbol, true) }, t("unmute.button")));
+      cell.button ??= cell.appendChild(
+        el("button", { type: "button", onclick: () => muteDialog(order.symbol, true) }, t("unmute.button")),
+      );
       cell.button.disabled = !may("operate");
     },
   },
@@ -42,15 +76,30 @@ const MUTED = () => [
 
 const KUPIEC = () => [
   { key: "level", head: t("kupiec.level"), show: cells.text((row) => row.level) },
-  { key: "seen", head: t("kupiec.exceptions"), numeric: true, show: cells.text((row) => format.count(row.exceptions)) },
-  { key: "expected", head: t("kupiec.expected"), numeric: true, show: cells.text((row) => format.number(row.expected)) },
+  {
+    key: "seen",
+    head: t("kupiec.exceptions"),
+    numeric: true,
+    show: cells.text((row) => format.count(row.exceptions)),
+  },
+  {
+    key: "expected",
+    head: t("kupiec.expected"),
+    numeric: true,
+    show: cells.text((row) => format.number(row.expected)),
+  },
   { key: "n", head: "n", numeric: true, show: cells.text((row) => format.count(row.observations)) },
   { key: "p", head: "p", numeric: true, show: cells.text((row) => format.number(row.p_value, 3)) },
 ];
 
 /** A part of the page with its heading. */
 const part = (id, title, ...inside) =>
-  el("section", { class: `panel ${id === "correlation" ? "" : "tall"}`, "aria-labelledby": id }, el("h2", { id }, title), inside);
+  el(
+    "section",
+    { class: `panel ${id === "correlation" ? "" : "tall"}`, "aria-labelledby": id },
+    el("h2", { id }, title),
+    inside,
+  );
 
 /** Show portfolio and risk. */
 export function page(root, { signal }) {
@@ -59,20 +108,53 @@ export function page(root, { signal }) {
   const money = cells.figures(t("page.portfolio"));
   const state = el("p", { class: "about" });
   const curve = curves(signal);
-  const held = table({ caption: t("holdings"), columns: HOLDINGS(), keyOf: (row) => row.symbol, sorted: { key: "weight", down: true }, empty: t("holdings.none") });
+  const held = table({
+    caption: t("holdings"),
+    columns: HOLDINGS(),
+    keyOf: (row) => row.symbol,
+    sorted: { key: "weight", down: true },
+    empty: t("holdings.none"),
+  });
   const bounds = limits();
-  const muted = table({ caption: t("muted.caption"), columns: MUTED(), keyOf: (order) => order.symbol, empty: t("muted.none") });
-  const tested = table({ caption: t("kupiec"), columns: KUPIEC(), keyOf: (row) => row.level, empty: t("kupiec.none") });
+  const muted = table({
+    caption: t("muted.caption"),
+    columns: MUTED(),
+    keyOf: (order) => order.symbol,
+    empty: t("muted.none"),
+  });
+  const tested = table({
+    caption: t("kupiec"),
+    columns: KUPIEC(),
+    keyOf: (row) => row.level,
+    empty: t("kupiec.none"),
+  });
   const heat = correlations();
   const record = orders(signal);
   root.append(
-    el("h1", {}, t("page.portfolio")), failed, none, money.node, state,
-    el("div", { class: "columns" },
-      el("div", {}, curve.node, part("holdings", t("holdings"), held.node), part("correlation", t("correlation"), heat.node)),
-      el("div", {}, part("limits", t("limits"), el("p", { class: "quiet" }, t("limits.about")), bounds.node),
+    el("h1", {}, t("page.portfolio")),
+    failed,
+    none,
+    money.node,
+    state,
+    el(
+      "div",
+      { class: "columns" },
+      el(
+        "div",
+        {},
+        curve.node,
+        part("holdings", t("holdings"), held.node),
+        part("correlation", t("correlation"), heat.node),
+      ),
+      el(
+        "div",
+        {},
+        part("limits", t("limits"), el("p", { class: "quiet" }, t("limits.about")), bounds.node),
         part("muted", t("muted.title"), muted.node),
         part("kupiec", t("kupiec"), el("p", { class: "quiet" }, t("kupiec.about")), tested.node),
-        part("orders", t("orders"), record.node))),
+        part("orders", t("orders"), record.node),
+      ),
+    ),
   );
 
   function show() {
@@ -83,14 +165,14 @@ export function page(root, { signal }) {
     const since = start ? book.equity / start - 1 : null;
     money.update([
       { name: t("equity"), value: format.number(book.equity, 2) },
-      { name: t("return"), value: format.percent(since, 3, "exceptZero"), way: format.way(since) },
+      { name: t("return"), value: format.percent(since, 3, "exceptZero"), signed: true },
       { name: t("buy_and_hold"), value: format.number(book.buy_and_hold, 2) },
       { name: t("cash"), value: format.number(book.cash, 0) },
       { name: t("drawdown"), value: format.percent(book.drawdown, 3) },
       { name: t("var", { level: "95 %" }), value: format.percent(book.var_95, 3) },
       { name: t("var", { level: "99 %" }), value: format.percent(book.var_99, 3) },
       { name: t("gross"), value: format.percent(book.gross, 2) },
-      { name: t("net"), value: format.percent(book.net, 2, "exceptZero"), way: format.way(book.net) },
+      { name: t("net"), value: format.percent(book.net, 2, "exceptZero"), signed: true },
       { name: t("costs"), value: format.number(book.costs, 2) },
       { name: t("trades"), value: format.count(book.trades) },
     ]);
@@ -105,8 +187,17 @@ export function page(root, { signal }) {
     muted.update(risk.muted);
     tested.update(Object.entries(risk.kupiec).map(([level, each]) => ({ level, ...each })));
     held.update(book.holdings);
-    const parts = [t("rung", { rung: risk.drawdown_rung, multiplier: format.percent(risk.drawdown_multiplier, 0) })];
-    if (risk.stop) parts.unshift(t("stop.by", { actor: risk.stop.actor, reason: risk.stop.reason, time: format.stamp(risk.stop.posted_at) }));
+    const parts = [
+      t("rung", { rung: risk.drawdown_rung, multiplier: format.percent(risk.drawdown_multiplier, 0) }),
+    ];
+    if (risk.stop)
+      parts.unshift(
+        t("stop.by", {
+          actor: risk.stop.actor,
+          reason: risk.stop.reason,
+          time: format.stamp(risk.stop.posted_at),
+        }),
+      );
     if (risk.fired.length) parts.push(t("fired", { names: risk.fired.map(code).join(", ") }));
     if (risk.volatile.length) parts.push(t("volatile", { names: risk.volatile.join(", ") }));
     put(state, parts.join(" · "));
@@ -117,7 +208,9 @@ export function page(root, { signal }) {
     show();
   }
 
-  link.addEventListener("frame", ({ detail: frame }) => frame.portfolio && curve.add(frame.portfolio), { signal });
+  link.addEventListener("frame", ({ detail: frame }) => frame.portfolio && curve.add(frame.portfolio), {
+    signal,
+  });
   market.addEventListener("change", show, { signal });
   show();
   refresh(loadRisk, 1, signal, tell);

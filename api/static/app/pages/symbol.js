@@ -21,7 +21,8 @@ const LISTED = 60;
 
 const COLUMNS = (symbol) => [
   {
-    key: "time", head: t("time_in", { zone: format.zone() }),
+    key: "time",
+    head: t("time_in", { zone: format.zone() }),
     show: (cell, row) => {
       const to = (cell.link ??= cell.appendChild(el("a", {})));
       mark(to, "href", address("symbol", symbol, row.signal_id));
@@ -31,9 +32,19 @@ const COLUMNS = (symbol) => [
   },
   { key: "action", head: t("action"), show: (cell, row) => cells.action(cell, row) },
   { key: "score", head: t("score"), numeric: true, show: cells.movement((row) => row.score) },
-  { key: "confidence", head: t("confidence"), numeric: true, show: cells.text((row) => format.percent(row.confidence, 0)) },
+  {
+    key: "confidence",
+    head: t("confidence"),
+    numeric: true,
+    show: cells.text((row) => format.percent(row.confidence, 0)),
+  },
   { key: "price", head: t("price"), numeric: true, show: cells.text((row) => format.price(row.price)) },
-  { key: "target", head: t("target"), numeric: true, show: cells.text((row) => format.percent(row.target_position, 1, "exceptZero")) },
+  {
+    key: "target",
+    head: t("target"),
+    numeric: true,
+    show: cells.text((row) => format.percent(row.target_position, 1, "exceptZero")),
+  },
   { key: "approved", head: t("approved"), show: cells.text((row) => t(row.approved ? "yes" : "no")) },
   { key: "why", head: t("why"), show: cells.text((row) => row.reasons.map(code).join(", ")) },
 ];
@@ -49,25 +60,55 @@ export function page(root, { parameters, signal }) {
   }
   let signals = [];
   const now = cells.figures(t("now"));
-  const choice = el("select", { id: "symbol", onchange: () => (location.hash = address("symbol", choice.value)) },
-    names.map((name) => el("option", { value: name, selected: name === symbol }, name)));
-  const mute = el("button", { type: "button", onclick: () => muteDialog(symbol, market.symbols.get(symbol).muted) });
+  const choice = el(
+    "select",
+    { id: "symbol", onchange: () => (location.hash = address("symbol", choice.value)) },
+    names.map((name) => el("option", { value: name, selected: name === symbol }, name)),
+  );
+  const mute = el("button", {
+    type: "button",
+    onclick: () => muteDialog(symbol, market.symbols.get(symbol).muted),
+  });
   const failed = el("p", { class: "problem", role: "alert" });
   const picture = candles(symbol, signal);
   const headlines = news(symbol);
   const only = el("input", { type: "checkbox", id: "only", onchange: () => list() });
-  const listed = table({ caption: t("signals.caption", { symbol }), columns: COLUMNS(symbol), keyOf: (row) => row.signal_id });
+  const listed = table({
+    caption: t("signals.caption", { symbol }),
+    columns: COLUMNS(symbol),
+    keyOf: (row) => row.signal_id,
+  });
   const why = explanation(signal);
   root.append(
-    el("div", { class: "head" }, head,
-      el("div", { class: "filters" }, el("label", { for: "symbol" }, t("symbol.other")), choice, mute)),
-    failed, now.node,
-    el("div", { class: "columns" },
-      el("div", {}, picture.node,
-        el("section", { class: "panel tall", "aria-labelledby": "signals" },
-          el("div", { class: "head" }, el("h2", { id: "signals" }, t("signals")),
-            el("label", { class: "check" }, only, t("only_acting"))), listed.node)),
-      el("div", {}, why.node, headlines.node)),
+    el(
+      "div",
+      { class: "head" },
+      head,
+      el("div", { class: "filters" }, el("label", { for: "symbol" }, t("symbol.other")), choice, mute),
+    ),
+    failed,
+    now.node,
+    el(
+      "div",
+      { class: "columns" },
+      el(
+        "div",
+        {},
+        picture.node,
+        el(
+          "section",
+          { class: "panel tall", "aria-labelledby": "signals" },
+          el(
+            "div",
+            { class: "head" },
+            el("h2", { id: "signals" }, t("signals")),
+            el("label", { class: "check" }, only, t("only_acting")),
+          ),
+          listed.node,
+        ),
+      ),
+      el("div", {}, why.node, headlines.node),
+    ),
   );
 
   function list() {
@@ -80,14 +121,23 @@ export function page(root, { parameters, signal }) {
     const said = row.signal;
     now.update([
       { name: t("price"), value: format.price(row.price) },
-      { name: t("change"), value: format.percent(row.change, 2, "exceptZero"), way: format.way(row.change), title: t("change.about") },
+      {
+        name: t("change"),
+        value: format.percent(row.change, 2, "exceptZero"),
+        signed: true,
+        title: t("change.about"),
+      },
       { name: t("action"), value: said ? t(`action.${said.action}`) : t("warming") },
-      { name: t("score"), value: format.signed(said?.score), way: format.way(said?.score) },
+      { name: t("score"), value: format.signed(said?.score), signed: true },
       { name: t("confidence"), value: format.percent(said?.confidence, 0) },
       ...["forecast", "policy", "sentiment"].map((name) => {
         const leg = said?.legs[name];
         const value = leg && !leg.abstains ? leg.value : null;
-        return { name: t(`leg.${name}`), value: leg?.abstains ? t("abstains") : format.signed(value), way: format.way(value) };
+        return {
+          name: t(`leg.${name}`),
+          value: leg?.abstains ? t("abstains") : format.signed(value),
+          signed: true,
+        };
       }),
       { name: t("position"), value: format.percent(said?.target_position, 1, "exceptZero") },
       { name: t("quality"), value: row.quality ? code(row.quality) : format.NONE },
@@ -99,7 +149,8 @@ export function page(root, { parameters, signal }) {
   async function load() {
     const [bars, found, told] = await Promise.all([
       get(`/bars/${encodeURIComponent(symbol)}`, { limit: BARS }),
-      get("/signals", { symbol, limit: SIGNALS }), get("/headlines", { limit: 200 }),
+      get("/signals", { symbol, limit: SIGNALS }),
+      get("/headlines", { limit: 200 }),
     ]);
     if (signal.aborted) return;
     signals = found.signals;
@@ -110,14 +161,18 @@ export function page(root, { parameters, signal }) {
     if (wanted && why.shown === null) why.load(wanted);
   }
 
-  link.addEventListener("frame", ({ detail: frame }) => {
-    const bar = (frame.bars ?? []).find((each) => each.symbol === symbol);
-    const said = (frame.signals ?? []).find((each) => each.symbol === symbol);
-    if (said && said.signal_id !== signals[0]?.signal_id) signals = [said, ...signals].slice(0, SIGNALS);
-    if (bar) picture.add({ ...bar, ts_close: frame.ts_close }, signals);
-    if (frame.headlines?.length) headlines.add(frame.headlines);
-    if (said) list();
-  }, { signal });
+  link.addEventListener(
+    "frame",
+    ({ detail: frame }) => {
+      const bar = (frame.bars ?? []).find((each) => each.symbol === symbol);
+      const said = (frame.signals ?? []).find((each) => each.symbol === symbol);
+      if (said && said.signal_id !== signals[0]?.signal_id) signals = [said, ...signals].slice(0, SIGNALS);
+      if (bar) picture.add({ ...bar, ts_close: frame.ts_close }, signals);
+      if (frame.headlines?.length) headlines.add(frame.headlines);
+      if (said) list();
+    },
+    { signal },
+  );
   market.addEventListener("change", show, { signal });
   show();
   // Frames bring what is new; bars that were repaired, and skipped ones, come with this.
