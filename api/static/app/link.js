@@ -6,8 +6,8 @@ const RETRY = [1000, 2000, 4000];
 
 /**
  * Events: `frame` and `status` with their data as `detail`, `reset` when what is shown must be
- * asked for anew, `state` when `state` has changed: "connecting", "up" or "down", `refused` while
- * there is an answer, and it is an error.
+ * asked for anew, `state` when `state` has changed: "connecting", "up" or "down", and `closed` when
+ * the other side has closed the link, or never opened it.
  */
 class Link extends EventTarget {
   state = "connecting";
@@ -36,45 +36,48 @@ class Link extends EventTarget {
     this.#source?.close();
   }
 
+  // A WebSocket, as browsers keep six connections to a server, for all of its pages together, and a
+  // page that holds one of them for events would leave too few to a desk with many windows.
   #open() {
     this.#source?.close();
-    const query = this.#lastId ? `?last_id=${encodeURIComponent(this.#lastId)}` : "";
-    const source = (this.#source = new EventSource(`/api/v1/events${query}`));
-    const on = (name, told) => {
-      source.addEventListener(name, (event) => {
-        if (source === this.#source) told(JSON.parse(event.data), event.lastEventId);
-      });
-    };
-    on("hello", (data) => {
+    const address = new URL("/api/v1/ws", location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    if (this.#lastId) address.searchParams.set("last_id", this.#lastId);
+    const source = (this.#source = new WebSocket(address));
+    source.addEventListener("message", ({ data }) => {
+      if (source === this.#source) this.#hear(JSON.parse(data));
+    });
+    this.#next = performance.now() + RETRY[Math.min(this.#tries++, RETRY.length - 1)];
+  }
+
+  #hear({ event, id, data }) {
+    if (event === "hello") {
       if (this.#run !== null && data.run !== this.#run) this.#tell("reset", data);
       this.#run = data.run;
-    });
-    on("frame", (data, id) => {
+    } else if (event === "frame") {
       if (id) this.#lastId = id;
       this.frameAt = Date.now();
       this.#tell("frame", data);
-    });
-    on("status", (data) => {
+    } else if (event === "status") {
       this.#heard = performance.now();
       this.#tries = 0;
       this.#become("up");
       this.#tell("status", data);
-    });
-    on("reset", (data) => {
+    } else if (event === "reset") {
       this.#lastId = null;
       this.#tell("reset", data);
-    });
-    this.#next = performance.now() + RETRY[Math.min(this.#tries++, RETRY.length - 1)] + SILENCE;
+    }
   }
 
   #look() {
     const now = performance.now();
-    if (now - this.#heard <= SILENCE) return;
-    this.#become("down");
-    const closed = this.#source.readyState === EventSource.CLOSED;
-    // A browser gives up where a server answers with an error, and may hang where a network does.
-    if (closed) this.#tell("refused");
-    if (now >= this.#next || (closed && now >= this.#next - SILENCE)) this.#open();
+    const silent = now - this.#heard > SILENCE;
+    if (silent) this.#become("down");
+    const closed = this.#source.readyState === WebSocket.CLOSED;
+    // One that was closed is opened anew; one that hangs is given its time first.
+    if (now < this.#next + (closed ? 0 : SILENCE) || !(closed || silent)) return;
+    if (closed) this.#tell("closed");
+    this.#open();
   }
 
   #become(state) {

@@ -88,6 +88,6 @@ applyTheme();
 onSystemTheme(() => frame?.known && show());
 addEventListener("hashchange", () => frame?.known && show(true));
 // A session may have ended: any question finds out, and `unknown` tells.
-link.addEventListener("refused", () => get("/run").catch(() => {}));
+link.addEventListener("closed", () => get("/run").catch(() => {}));
 unknown.addEventListener("unknown", () => frame?.known && start());
 start();
