@@ -134,3 +134,5 @@ class Guard:
             headers["Strict-Transport-Security"] = "max-age=31536000"
         if scope["path"].startswith("/api/"):
             headers["Cache-Control"] = "no-store"
+        else:  # the dashboard's files: kept, and asked for anew, so that all are of one version
+            headers["Cache-Control"] = "no-cache"

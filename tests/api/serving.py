@@ -37,7 +37,7 @@ class Served:
 def served(store, folder, **settings):
     """Serve `store`; keys are kept in `folder`."""
     with KeyStore(folder / "api.keys") as keys:
-        server = make_server(ApiSettings(port=0, **settings), beside(store), keys)
+        server = make_server(ApiSettings(**{"port": 0} | settings), beside(store), keys)
         thread = threading.Thread(target=server.run, name="api")
         thread.start()
         try:
