@@ -269,7 +269,9 @@ def _show_fused(page: Page, found: Mapping[str, Any]) -> None:
         f"The engine over the test sessions of {FUSED_SYMBOLS} symbols: {found['n']:,} outcomes, "
         f"drawn by {found['blocks']['kind']} ({found['blocks']['count']}). Weights in effect: "
         + ", ".join(f"{name} {weight:.2f}" for name, weight in found["effective_weights"].items())
-        + ". There is no news for these sessions, so sentiment is silent."
+        + ". They start from 40, 40 and 20 % and follow each leg's certainty and proven skill: a "
+        "leg that has shown less, or is not sure now, gives its share to the others. There is no "
+        "news for these sessions, so sentiment is silent."
     )
     page.table(("IC of", "with the return at the horizon"), list(found["ic"].items()))
     runs = {"fused": found, **found["alone"]}
