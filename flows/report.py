@@ -19,6 +19,7 @@ from flows import fused_study, report_charts
 from flows.settings import load_profile
 from models import runtime
 from models.bar_files import read_bars
+from models.datasets import SymbolBars
 from models.lstm_transformer import evaluation as forecast_evaluation
 from models.lstm_transformer import study as forecast_study
 from models.lstm_transformer.forecaster import Forecaster
@@ -31,6 +32,8 @@ INTERVALS = ("1m", "1s")
 LONGEST = 1_800  # bars of an episode, which nothing here depends on
 FUSED_SYMBOLS = 60  # of the alphabet: three runs of the whole engine
 PROFILES = {"1s": "binance", "1m": "equities"}
+
+BarsOfSources = Mapping[str, dict[str, SymbolBars]]  # by source, by symbol
 
 
 class Page:
@@ -107,8 +110,9 @@ def measured(data: Path, cache: Path | None, folder: Path = runtime.ONNX) -> dic
     """Return every figure of the report."""
     found: dict[str, Any] = {}
     for interval in INTERVALS:
-        found[f"forecast_{interval}"] = _forecast(interval, data, cache, folder)
-        found[f"policy_{interval}"] = _policy(interval, data, cache, folder)
+        bars = policy_splits.assemble(interval, data, cache, longest=LONGEST).bars
+        found[f"forecast_{interval}"] = _forecast(interval, data, cache, bars, folder)
+        found[f"policy_{interval}"] = _policy(interval, bars, folder)
     found["fused_1m"] = fused_study.study(
         load_profile("equities"), _test_bars(SOURCES["1m"][0], data, FUSED_SYMBOLS)
     )
@@ -120,10 +124,11 @@ def measured(data: Path, cache: Path | None, folder: Path = runtime.ONNX) -> dic
     return found
 
 
-def _forecast(interval: str, data: Path, cache: Path | None, folder: Path) -> dict[str, Any]:
+def _forecast(
+    interval: str, data: Path, cache: Path | None, bars: BarsOfSources, folder: Path
+) -> dict[str, Any]:
     found = forecast_study.study(interval, assemble(interval, data, cache), folder)
     artefact = runtime.load(f"forecast_{interval}", kind="forecast", folder=folder)
-    bars = policy_splits.assemble(interval, data, cache, longest=LONGEST).bars
     found["delayed"] = {
         source.name: forecast_study.delayed(
             bars[source.name], artefact, nanoseconds(source.cuts[-1])
@@ -139,10 +144,9 @@ def _forecast(interval: str, data: Path, cache: Path | None, folder: Path) -> di
     return found
 
 
-def _policy(interval: str, data: Path, cache: Path | None, folder: Path) -> dict[str, Any]:
+def _policy(interval: str, bars: BarsOfSources, folder: Path) -> dict[str, Any]:
     artefact = runtime.load(f"policy_{interval}", kind="policy", folder=folder)
     forecast = runtime.load(f"forecast_{interval}", kind="forecast", folder=folder)
-    bars = policy_splits.assemble(interval, data, cache, longest=LONGEST).bars
     return {
         source.name: policy_evaluation.evaluate(
             bars[source.name],

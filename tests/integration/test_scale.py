@@ -103,7 +103,10 @@ def test_a_broker_that_comes_back_empty_stops_the_run_with_a_sentence(short, tmp
     ):
         with Watch(pipeline.settings) as watch:
             pipeline.start(INGEST, SHARDS, PORTFOLIO)
-            watch.until(lambda: watch.entries(FUSED.name) > 20)
+            # All are at work: one that still begins would have to say that nobody answered it.
+            watch.until(
+                lambda: watch.entries(FUSED.name) > 20 and made(pipeline, watch, PORTFOLIO) > 0
+            )
         own.kill()
         own.start()
         pipeline.wait(SHARDS, PORTFOLIO, INGEST, code=2)
