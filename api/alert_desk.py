@@ -6,17 +6,23 @@ the stream, since they change what people hear and nothing that is decided.
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from api import views
 from api.reader import place_of
 from api.rows import Row, SqliteRows
 from connectors.alerts import records
 from connectors.alerts.records import Silence
 from connectors.sinks.store import open_store
-from operators.errors import StoreError
+from operators.errors import EngineError, StoreError
+from operators.messages import Severity
+
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}  # the worst first
+_WORST = 20  # that the push names; how many there are it tells of all
 
 
 class Firing(NamedTuple):
@@ -44,6 +50,21 @@ class AlertDesk:
         """Return what fires now, the longest first, and the silences that last."""
         with self._rows.opened() as store:
             return Firing(records.active_alerts(store), records.silences(store, now=time.time_ns()))
+
+    def standing(self) -> dict[str, Any] | None:
+        """Return what fires, as an `AlertsNow`; None where the store cannot tell."""
+        try:
+            found = self.firing()
+        except EngineError:
+            return None
+        told = [views.firing_alert(row, found.silences) for row in found.alerts]
+        told.sort(key=lambda each: (_RANKS[each["severity"]], each["since"]))
+        unseen = [each for each in told if not (each["silenced"] or each["acknowledged_by"])]
+        return {
+            "firing": len(told),
+            "unseen": Counter(each["severity"] for each in unseen),
+            "worst": told[:_WORST],
+        }
 
     def alerts(self, *, since: int, until: int, limit: int, cursor: str | None) -> list[Row]:
         """Return what was told in [since, until] (ns), newest first, behind `cursor`."""

@@ -131,4 +131,5 @@ def status(context: Context) -> dict[str, Any]:
         "status": status_of(parts),
         "components": parts,
         "last_close": context.hub.position or None,
+        "alerts": context.alerts.standing(),
     }

@@ -814,5 +814,22 @@ class Frame(Answer):
     orders: list[Order] | None = None
 
 
+class AlertsNow(Answer):
+    """What fires now."""
+
+    firing: int = Field(description="How many.")
+    unseen: dict[Severity, int] = Field(description="Neither acknowledged nor silenced.")
+    worst: list[FiringAlert] = Field(description="The worst of them, the longest first.")
+
+
+class Status(Answer):
+    """How all parts do; the push's `status` event."""
+
+    status: Literal["ready", "degraded", "unready"]
+    components: list[Component]
+    last_close: Ns | None
+    alerts: AlertsNow | None = Field(description="None where the store keeps no alerts.")
+
+
 for _each in (Problem, Explanation):
     _each.model_rebuild()

@@ -1,6 +1,7 @@
 """Rows of a store as the API's answers: plain dictionaries of the shapes in `models`."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -206,6 +207,16 @@ def alert(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in _ALERT} | {
         "facts": msgspec.json.decode(row["facts"]),
         "simulated": bool(row["simulated"]),
+    }
+
+
+def firing_alert(row: Row, silences: Iterable[Silence]) -> dict[str, Any]:
+    """Return a row of what fires as a `FiringAlert`."""
+    subject = (row["rule"], row["severity"], row["subject"])
+    return alert(row) | {
+        "acknowledged_by": row["acknowledged_by"],
+        "acknowledged_at": row["acknowledged_at"],
+        "silenced": any(silence.covers(*subject) for silence in silences),
     }
 
 

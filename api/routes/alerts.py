@@ -50,20 +50,7 @@ def alerts(
 def firing(context: Ctx, _: Reads) -> Any:
     """Return what fires now, the longest first, and whether people are kept from it."""
     found = context.alerts.firing()
-    return {
-        "alerts": [
-            views.alert(row)
-            | {
-                "acknowledged_by": row["acknowledged_by"],
-                "acknowledged_at": row["acknowledged_at"],
-                "silenced": any(
-                    silence.covers(row["rule"], row["severity"], row["subject"])
-                    for silence in found.silences
-                ),
-            }
-            for row in found.alerts
-        ]
-    }
+    return {"alerts": [views.firing_alert(row, found.silences) for row in found.alerts]}
 
 
 @router.post(

@@ -5,12 +5,14 @@ from contextlib import closing
 
 import pytest
 
+from api import models
 from connectors.alerts.records import read_alerts, write_process_alerts
 from connectors.sinks.store import open_store, transaction
 from connectors.sinks.tables import TABLES
 from operators.alert_book import fingerprint_of
 from operators.messages import SECOND
 from tests.api.serving import served
+from tests.api.test_push import sse
 from tests.api.test_routes import get, pages
 from tests.stores import TS, alert, store_messages
 
@@ -111,6 +113,42 @@ def test_silence_keeps_people_from_what_it_names_until_it_is_ended(client):
     assert client.delete(path).status_code == 404
     assert get(client, "/alerts/silences") == {"silences": []}
     assert not get(client, "/alerts/firing")["alerts"][0]["silenced"]
+
+
+def status(client):
+    """Return the newest status of the push."""
+    return models.Status.model_validate(sse(client, 2)[1][2], extra="forbid").alerts
+
+
+def test_push_tells_what_fires_the_worst_first_and_what_nobody_has_seen(told, tmp_path):
+    with closing(open_store(told)) as store:
+        late = alert(subject="ADAUSDT", ts_event=TS + 9 * SECOND)
+        write_process_alerts(store, [late])  # critical, and the last to begin
+    with served(told, tmp_path) as api, api.client() as client:
+        at_first = status(client)
+        client.post("/api/v1/alerts/acknowledgements", json={"fingerprint": CUT})
+        words = {"rule": "cpu", "seconds": 60, "reason": "a long backfill"}
+        client.post("/api/v1/alerts/silences", json=words)
+        told_of = get(client, "/alerts/firing")["alerts"]
+        afterwards = until_told(client, lambda now: now.unseen == {"critical": 1})
+
+    assert [each.subject for each in at_first.worst] == ["BTCUSDT", "ADAUSDT", "process"]
+    assert at_first.unseen == {"critical": 2, "warning": 1}
+    assert afterwards.firing == 3
+    assert [each.acknowledged_by for each in afterwards.worst] == ["local", None, None]
+    assert [each.silenced for each in afterwards.worst] == [False, False, True]
+    assert {each["fingerprint"] for each in told_of} == {
+        each.fingerprint for each in afterwards.worst
+    }
+
+
+def until_told(client, true):
+    """Return the first status of the push of which that is true."""
+    for _ in range(10):  # one comes each second
+        if true(now := status(client)):
+            return now
+        time.sleep(0.2)
+    raise AssertionError("the push does not tell it")
 
 
 def test_acknowledgement_is_of_who_has_the_key_and_of_what_fires(api):

@@ -101,6 +101,14 @@ def test_resume_from_the_newest_frame_brings_it_not_again(client, store):
     assert [name for name, _, _ in events] == ["hello", "status"]
 
 
+def test_status_tells_how_all_parts_do_and_that_nothing_fires(client):
+    [_, _, (name, _, status)] = sse(client, 3)
+    told = models.Status.model_validate(status, strict=True, extra="forbid")
+    assert name == "status"
+    assert [part.name for part in told.components][:3] == ["store", "flow", "control"]
+    assert (told.alerts.firing, told.alerts.unseen, told.alerts.worst) == (0, {}, [])
+
+
 @pytest.mark.parametrize("last_id", ["deadbeef.1", "rubbish", "x.y", "."])
 def test_resume_from_nowhere_says_so(client, last_id):
     events = sse(client, 2, last_id=last_id)

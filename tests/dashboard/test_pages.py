@@ -14,6 +14,7 @@ PAGES = {
     "symbol": ("symbol/BTCUSDT", ".what-if"),
     "portfolio": ("portfolio", ".heat tbody tr:nth-child(2) td.up"),
     "models": ("models", ".calibration circle"),
+    "alerts": ("alerts", "[aria-labelledby=told] tbody tr"),
     "system": ("system", "[aria-labelledby=stages] tbody tr:nth-child(8)"),
 }
 

@@ -9,6 +9,21 @@ const ARROWS = { up: "▲", down: "▼", "": "" };
 /** A column of text. */
 export const text = (of) => (cell, row) => put(cell, of(row));
 
+/** A column of moments, ns; the whole of each shows when pointed at. */
+export const moment = (of) => (cell, row) => {
+  put(cell, format.time(of(row)));
+  mark(cell, "title", format.stamp(of(row)));
+};
+
+/** A column of buttons: {label, name: what a row is called, act, allowed, title}. */
+export const button = ({ label, name, act, allowed, title }) => (cell, row) => {
+  cell.row = row;
+  cell.button ??= cell.appendChild(el("button", { type: "button", onclick: () => act(cell.row) }, label));
+  cell.button.disabled = !allowed(row);
+  mark(cell.button, "aria-label", `${label}: ${name(row)}`);
+  mark(cell.button, "title", title(row));
+};
+
 /** A column of signed values, coloured by their sign. */
 export const movement =
   (of, form = format.signed) =>

@@ -1,17 +1,20 @@
-// Orders are asked for in a dialog: what it does, why, and for a resume its word.
+// Orders and silences are asked for in a dialog: what it does, why, and for a resume its word.
 
 import { el, put } from "./dom.js";
+import * as format from "./format.js";
 import { post, Problem } from "./server.js";
 import { say } from "./notices.js";
 import { t } from "./words.js";
 
 let serial = 0;
 
+const sent = (order) => t("order.sent", { kind: t(`order.kind.${order.kind}`) });
+
 /**
- * Ask for an order and send it. `extra` is a list of {name, label, input} more fields; `body` makes
- * of the form's data what is sent beside the reason. `word` must be typed to go on.
+ * Ask for an order and send it. `extra` is a list of {label, input} more fields; `body` makes of the
+ * form what is sent beside the reason. `word` must be typed to go on. `said` tells what was answered.
  */
-export function orderDialog({
+function orderDialog({
   title,
   explanation,
   path,
@@ -20,6 +23,7 @@ export function orderDialog({
   word = null,
   extra = [],
   body = () => ({}),
+  said = sent,
 }) {
   const id = `order-${++serial}`;
   const reason = el("input", { name: "reason", required: true, maxlength: 500, autocomplete: "off" });
@@ -67,8 +71,7 @@ export function orderDialog({
     try {
       const told = { reason: reason.value.trim(), ...body(form) };
       if (word) told.confirm = typed.value;
-      const order = await post(path, told);
-      say(t("order.sent", { kind: t(`order.kind.${order.kind}`) }));
+      say(said(await post(path, told)));
       dialog.close();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -125,5 +128,47 @@ export function limitDialog(limit, name) {
     submit: t("limit.do"),
     extra: [{ label: t("limit.value"), input }],
     body: () => ({ limit: limit.name, value: input.value === "" ? null : Number(input.value) }),
+  });
+}
+
+const DURATIONS = [
+  [15, "minute", 900],
+  [1, "hour", 3600],
+  [4, "hour", 14_400],
+  [1, "day", 86_400],
+  [7, "day", 604_800],
+];
+
+/** Silence alerts of `rule` and `subject`; `done` is called once they are. */
+export function silenceDialog({ rule = "*", subject = "*" }, done) {
+  const field = (name, value) =>
+    el("input", { name, value, required: true, maxlength: 64, autocomplete: "off", autocapitalize: "none" });
+  const fields = { rule: field("rule", rule), subject: field("subject", subject) };
+  const lasts = el(
+    "select",
+    { name: "seconds" },
+    DURATIONS.map(([n, unit, value]) =>
+      el("option", { value, selected: value === 3600 }, format.lasting(n, unit)),
+    ),
+  );
+  orderDialog({
+    title: t("silence.title"),
+    explanation: t("silence.about"),
+    path: "/alerts/silences",
+    submit: t("silence.do"),
+    extra: [
+      { label: t("alert.rule"), input: fields.rule },
+      { label: t("alert.subject"), input: fields.subject },
+      { label: t("silence.lasts"), input: lasts },
+    ],
+    body: () => ({
+      rule: fields.rule.value.trim(),
+      subject: fields.subject.value.trim(),
+      seconds: Number(lasts.value),
+    }),
+    said: (made) => {
+      done();
+      return t("silence.made", { time: format.time(made.until) });
+    },
   });
 }

@@ -85,14 +85,13 @@ export function zone() {
 }
 
 /** Seconds in short. */
-export function seconds(value) {
+export const seconds = (value) => lasting(value, "second", Math.abs(value) < 10 ? 1 : 0);
+
+/** A number of minutes, hours or days. */
+export function lasting(value, unit, digits = 0) {
   if (missing(value)) return NONE;
-  return formatter(Intl.NumberFormat, {
-    style: "unit",
-    unit: "second",
-    unitDisplay: "short",
-    maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0,
-  }).format(value);
+  const options = { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: digits };
+  return formatter(Intl.NumberFormat, options).format(value);
 }
 
 /** Which way a number goes, as a class. */

@@ -3,6 +3,7 @@
 import { link } from "./link.js";
 import { loginForm } from "./login.js";
 import { market } from "./market.js";
+import { page as alerts } from "./pages/alerts.js";
 import { page as models } from "./pages/models.js";
 import { page as overview } from "./pages/overview.js";
 import { page as portfolio } from "./pages/portfolio.js";
@@ -14,7 +15,7 @@ import { shell } from "./shell.js";
 import { applyTheme, onSystemTheme, otherTheme } from "./theme.js";
 import { chooseLanguage, t } from "./words.js";
 
-const PAGES = { "": overview, symbol, portfolio, models, system };
+const PAGES = { "": overview, symbol, portfolio, models, alerts, system };
 const AGAIN = 2000; // ms
 let leave = new AbortController();
 let frame = null; // the shell's

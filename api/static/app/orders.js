@@ -1,7 +1,7 @@
 // The record of operators' orders.
 
 import * as cells from "./cells.js";
-import { el, mark, put } from "./dom.js";
+import { el } from "./dom.js";
 import * as format from "./format.js";
 import { refresh } from "./refresh.js";
 import { get } from "./server.js";
@@ -27,10 +27,7 @@ export function orders(signal) {
       {
         key: "time",
         head: t("time_in", { zone: format.zone() }),
-        show: (cell, order) => {
-          put(cell, format.time(order.posted_at));
-          mark(cell, "title", format.stamp(order.posted_at));
-        },
+        show: cells.moment((order) => order.posted_at),
       },
       { key: "what", head: t("order"), show: cells.text(what) },
       { key: "who", head: t("order.actor"), show: cells.text((order) => order.actor) },

@@ -57,6 +57,9 @@ export function get(path, query = {}) {
 /** Give an order. */
 export const post = (path, body) => ask("POST", path, body);
 
+/** Take something back. */
+export const erase = (path) => ask("DELETE", path);
+
 /** Learn who asks. Raises Problem 401 where nobody is let in without a key. */
 export async function whoAmI() {
   Object.assign(session, NOBODY);
@@ -68,5 +71,5 @@ export async function login(key) {
 }
 
 export async function logout() {
-  await ask("DELETE", "/session");
+  await erase("/session");
 }

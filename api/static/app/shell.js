@@ -5,15 +5,16 @@ import { el, mark, put } from "./dom.js";
 import * as format from "./format.js";
 import { link } from "./link.js";
 import { market } from "./market.js";
-import { noticePlace } from "./notices.js";
+import { noticePlace, say } from "./notices.js";
 import { address } from "./router.js";
 import { logout, may, Problem, session } from "./server.js";
 import { standing } from "./standing.js";
 import { theme } from "./theme.js";
 import { LANGUAGES, locale, t } from "./words.js";
 
-const NAMES = ["", "portfolio", "models", "system"];
+const NAMES = ["", "portfolio", "models", "alerts", "system"];
 const OWN = { en: "English", ja: "日本語" };
+let heard = null; // critical alerts that fired when last heard of
 
 /**
  * Put the shell on the page. Returns {main, here(name), bare(), wait(), end(), known}: `here` marks
@@ -25,6 +26,8 @@ export function shell({ onLanguage, onTheme, onLogout }) {
   const main = el("main", { id: "main", tabindex: -1 });
   const links = NAMES.map((name) => el("a", { href: address(name) }, t(`page.${name || "overview"}`)));
   const nav = el("nav", { "aria-label": t("pages") }, links);
+  const unseen = el("span", { class: "unseen-alerts" });
+  links[NAMES.indexOf("alerts")].append(unseen);
   const state = el("p", { class: "standing", role: "status", "aria-live": "polite" });
   const clock = el("p", { class: "clock" });
   const run = el("p", { class: "run" });
@@ -108,6 +111,20 @@ export function shell({ onLanguage, onTheme, onLogout }) {
       stopped.hidden = !isStopped;
     }
     mark(document.body, "data-link", now.level);
+    showAlerts(market.status?.alerts);
+  }
+
+  /** Count in the way to the alerts those that nobody has seen, and say it when a critical one begins. */
+  function showAlerts(alerts) {
+    if (!alerts) return;
+    const count = Object.values(alerts.unseen).reduce((sum, n) => sum + n, 0);
+    put(unseen, count ? format.count(count) : "");
+    mark(unseen, "class", `unseen-alerts ${alerts.unseen.critical ? "critical" : ""}`);
+    mark(unseen, "title", count ? t("alerts.unseen", { n: count }) : null);
+    const critical = alerts.worst.filter((each) => each.severity === "critical" && !each.silenced);
+    const begun = critical.find((each) => heard && !heard.has(each.alert_id));
+    heard = new Set(critical.map((each) => each.alert_id));
+    if (begun) say(t("alerts.begun", { summary: begun.summary }));
   }
 
   market.addEventListener("change", show, { signal });

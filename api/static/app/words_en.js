@@ -81,6 +81,16 @@ export const EN = {
   versions: "Versions", "versions.about": "All artefacts of the manifest, and those the run decides with.", model: "Model", version: "Version", kind: "Leg",
   bar_interval: "Bars of", "ic.trained": "IC when trained", "ic.trained.about": "out of sample, with its 95 % interval", schema: "Feature schema", in_use: "In use",
 
+  "page.alerts": "Alerts", "alerts.firing": "Firing", "alerts.none": "Nothing fires.", "alerts.told": "What was told", "alerts.never": "Nothing was ever told.",
+  "alerts.unseen": "{n} that nobody has seen or silenced", "alerts.begun": "Critical: {summary}",
+  "alert.severity": "Severity", "alert.rule": "Rule", "alert.subject": "About", "alert.summary": "What",
+  "alert.unseen": "unseen", "alert.seen_by": "seen by {actor}", "alert.silenced": "silenced",
+  "alert.acknowledge": "Acknowledge", "alert.acknowledged": "Acknowledged: {name}",
+  silence: "Silence", silences: "Silences", "silences.none": "Nothing is silenced.", "silence.button": "Silence …", "silence.button.new": "New silence …",
+  "silence.title": "Silence alerts", "silence.do": "Silence", "silence.lasts": "For", "silence.until": "Until", "silence.end": "End", "silence.ended": "The silence has ended.",
+  "silence.about": "Nobody is told of them meanwhile; they are kept and listed here all the same. * stands for anything.", "silence.made": "Silenced until {time}.",
+  deliveries: "Messages to people", "deliveries.none": "No message was sent.", "delivery.target": "To", "delivery.title": "Title", "delivery.attempts": "Attempts", "delivery.error": "Last error",
+
   run: "Run", profile: "Profile", store: "Store", running: "Running", started: "Started", finished: "Finished", cores: "Cores used", memory: "Memory",
   parts: "Parts", part: "Part", state: "State", heard: "Heard", note: "Note", stages: "Stage latencies", "stages.none": "The run tells them to Prometheus.",
   stage: "Stage", messages: "Messages", feeds: "Feeds", "feeds.none": "A replay has no feeds.", feed: "Feed", counts: "Counts",
@@ -90,6 +100,9 @@ export const EN = {
 
   "code.up": "up", "code.quiet": "quiet", "code.starting": "starting", "code.stopped": "stopped", "code.cut": "cut", "code.down": "down",
   "code.observed": "observed", "code.gap": "gap", "code.backfilled": "repaired",
+  "code.critical": "critical", "code.warning": "warning", "code.info": "info", "code.firing": "begins", "code.resolved": "over", "code.event": "happened",
+  "code.data_cut": "data cut", "code.accuracy_drop": "accuracy drop", "code.cpu": "processors", "code.received_to_checked": "latency of ticks", "code.clock_to_decision": "latency of decisions",
+  "code.position": "position", "code.signal": "signal", "code.delivery": "delivery", "code.pending": "on its way", "code.delivered": "delivered", "code.failed": "given up",
   "code.confirmed": "enters", "code.abstained": "every leg abstains", "code.below_threshold": "below the threshold", "code.low_confidence": "too unsure",
   "code.no_trade_band": "keeps what it has", "code.exit_threshold": "exits",
   "code.entry": "Entry", "code.size": "Size", "code.symbol_limit": "Symbol limit", "code.volatility_limit": "Volatility", "code.stale_data": "Stale data",

@@ -81,6 +81,16 @@ export const JA = {
   versions: "バージョン", "versions.about": "マニフェストの全モデルと、この実行で使用中のもの。", model: "モデル", version: "版", kind: "要素",
   bar_interval: "バー間隔", "ic.trained": "学習時の IC", "ic.trained.about": "学習外データ、95 % 区間", schema: "特徴量スキーマ", in_use: "使用中",
 
+  "page.alerts": "アラート", "alerts.firing": "発生中", "alerts.none": "発生中のアラートはありません。", "alerts.told": "通知の履歴", "alerts.never": "まだ何も通知していません。",
+  "alerts.unseen": "未確認 {n} 件", "alerts.begun": "重大: {summary}",
+  "alert.severity": "重要度", "alert.rule": "ルール", "alert.subject": "対象", "alert.summary": "内容",
+  "alert.unseen": "未確認", "alert.seen_by": "{actor} が確認", "alert.silenced": "通知停止中",
+  "alert.acknowledge": "確認", "alert.acknowledged": "確認しました: {name}",
+  silence: "通知停止", silences: "通知停止の一覧", "silences.none": "停止中の通知はありません。", "silence.button": "通知停止…", "silence.button.new": "通知停止を追加…",
+  "silence.title": "アラートの通知を止める", "silence.do": "止める", "silence.lasts": "期間", "silence.until": "終了", "silence.end": "解除", "silence.ended": "通知を再開しました。",
+  "silence.about": "その間は誰にも通知しません。記録と一覧表示は続きます。* は任意の文字列です。", "silence.made": "{time} まで通知を止めました。",
+  deliveries: "送信したメッセージ", "deliveries.none": "送信はありません。", "delivery.target": "宛先", "delivery.title": "件名", "delivery.attempts": "試行", "delivery.error": "最後のエラー",
+
   run: "実行", profile: "プロファイル", store: "ストア", running: "実行中", started: "開始", finished: "終了", cores: "使用コア", memory: "メモリ",
   parts: "構成部分", part: "部分", state: "状態", heard: "最終応答", note: "備考", stages: "段階ごとの遅延", "stages.none": "Prometheus に送られています。",
   stage: "段階", messages: "件数", feeds: "フィード", "feeds.none": "リプレイにフィードはありません。", feed: "フィード", counts: "件数",
@@ -90,6 +100,9 @@ export const JA = {
 
   "code.up": "稼働", "code.quiet": "静か", "code.starting": "起動中", "code.stopped": "停止", "code.cut": "切断", "code.down": "障害",
   "code.observed": "観測", "code.gap": "欠落", "code.backfilled": "修復",
+  "code.critical": "重大", "code.warning": "警告", "code.info": "情報", "code.firing": "発生", "code.resolved": "解消", "code.event": "通知",
+  "code.data_cut": "データ断", "code.accuracy_drop": "精度低下", "code.cpu": "CPU", "code.received_to_checked": "ティックの遅延", "code.clock_to_decision": "判断の遅延",
+  "code.position": "ポジション", "code.signal": "シグナル", "code.delivery": "送信", "code.pending": "送信中", "code.delivered": "送信済み", "code.failed": "断念",
   "code.confirmed": "エントリー", "code.abstained": "全要素が棄権", "code.below_threshold": "しきい値未満", "code.low_confidence": "確信度不足",
   "code.no_trade_band": "現状維持", "code.exit_threshold": "手仕舞い",
   "code.entry": "エントリー", "code.size": "サイズ", "code.symbol_limit": "銘柄上限", "code.volatility_limit": "ボラティリティ", "code.stale_data": "古いデータ",

@@ -20,14 +20,7 @@ const numeric = (key, head, of) => ({
   show: cells.text((row) => format.count(of(row))),
 });
 const plain = (key, head, of) => ({ key, head, show: cells.text(of) });
-const moment = (key, head, of) => ({
-  key,
-  head,
-  show: (cell, row) => {
-    put(cell, format.time(of(row)));
-    mark(cell, "title", format.stamp(of(row)));
-  },
-});
+const moment = (key, head, of) => ({ key, head, show: cells.moment(of) });
 
 function state(cell, part) {
   mark(cell, "class", ["down", "cut"].includes(part.state) ? "warn" : part.state === "up" ? "good" : "quiet");
