@@ -474,6 +474,43 @@ class Accuracy(Answer):
     over_time: list[AccuracyPoint]
 
 
+class Coverage(Answer):
+    """Where returns fell whose intervals the whole run followed, one at a time a symbol."""
+
+    n: int
+    below: int
+    above: int
+    coverage: float | None = Field(description="The share within.", examples=[0.79])
+    interval: tuple[float, float] = Field(description="Wilson, 95 %.")
+    promised: float = Field(examples=[0.8])
+
+
+class DriftPoint(Answer):
+    """How strange the forecast's inputs were within one stretch of time.
+
+    Medians in shares of the limits beyond which it abstains; 1 is as strange as one in a thousand
+    of what it learned.
+    """
+
+    since: Ns
+    n: int
+    strange: float = Field(description="The share beyond either limit.")
+    hidden: float = Field(description="Of the last hidden state.")
+    tokens: float = Field(description="Of the features.")
+
+
+class Drift(Answer):
+    """How far what the forecast meets is from what it learned."""
+
+    since: Ns
+    until: Ns
+    symbol: str | None
+    n: int = Field(description="Forecasts that were looked at, evenly thinned if they are many.")
+    strange: float | None = Field(description="The share of them beyond either limit.")
+    intervals: Coverage
+    over_time: list[DriftPoint]
+
+
 class Model(Answer):
     """A trained artefact of the manifest."""
 

@@ -18,11 +18,16 @@ from api.context import (
     Since,
     Until,
 )
+from api.drift import drift_of
 from api.problems import Refusal, responses
 from api.reader import HOUR, cursor_of
 from models.runtime import ModelError, read_manifest
 
 router = APIRouter(tags=["models"])
+SinceHour = Annotated[
+    models.Ns | None, Query(description="From this bar close on; the last hour by default.")
+]
+Stretches = Annotated[int, Query(ge=1, le=100, description="Of time, in `over_time`.")]
 _MOST = 50_000  # outcomes that are looked at; the newest
 
 
@@ -53,19 +58,44 @@ def accuracy(
     context: Ctx,
     _: Reads,
     symbol: OneSymbol = None,
-    since: Annotated[
-        models.Ns | None, Query(description="From this bar close on; the last hour by default.")
-    ] = None,
+    since: SinceHour = None,
     until: Until = LAST,
-    stretches: Annotated[int, Query(ge=1, le=100, description="Of time, in `over_time`.")] = 20,
+    stretches: Stretches = 20,
 ) -> Any:
     """Return how right the legs were, how well calibrated, and how that changed over time."""
-    newest = context.reader.newest("signals") or 0
-    until = min(until, newest)
-    begin = max(newest - HOUR, 0) if since is None else min(since, until)
+    begin, until = _span(context, since, until)
     rows = context.reader.outcomes(limit=_MOST, symbol=symbol, since=begin, until=until)
     found = accuracy_of(rows, begin, until, stretches)
     return found | {"since": begin, "until": until, "symbol": symbol}
+
+
+@router.get("/drift", response_model=models.Drift, responses=READ_PROBLEMS)
+def drift(
+    context: Ctx,
+    _: Reads,
+    symbol: OneSymbol = None,
+    since: SinceHour = None,
+    until: Until = LAST,
+    stretches: Stretches = 20,
+) -> Any:
+    """Return how far the market is from what the forecast learned, and how its intervals hold."""
+    begin, until = _span(context, since, until)
+    found = drift_of(
+        context.reader,
+        _manifest(context),
+        symbol=symbol,
+        since=begin,
+        until=until,
+        stretches=stretches,
+    )
+    return found | {"since": begin, "until": until, "symbol": symbol}
+
+
+def _span(context: Context, since: int | None, until: int) -> tuple[int, int]:
+    """Return what is asked about, up to the newest signal."""
+    newest = context.reader.newest("signals") or 0
+    until = min(until, newest)
+    return (max(newest - HOUR, 0) if since is None else min(since, until)), until
 
 
 @router.get("/models", response_model=models.Models, responses=READ_PROBLEMS)
@@ -102,7 +132,8 @@ def _manifest(context: Context) -> dict[str, dict[str, Any]]:
 
 def _used(context: Context) -> list[str]:
     newest = context.reader.signals(limit=1)
-    return list(views.signal(newest[0])["models"]) if newest else []
+    named = views.signal(newest[0])["models"] if newest else []
+    return [each for name in named for each in name.split("+")]  # a leg may be of several
 
 
 def _model(name: str, entry: dict[str, Any], used: list[str]) -> dict[str, Any]:

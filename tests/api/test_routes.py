@@ -1,13 +1,16 @@
 """Every route that reads answers with what the store holds, in the shape described."""
 
 import base64
+import json
 import shutil
 import sqlite3
 
+import numpy as np
 import pytest
 
 from api.what_if import what_if
 from connectors.sinks.store import open_store, read_bars
+from models.runtime import ONNX, read_manifest
 from tests.integration import replays
 
 BASE = "/api/v1"
@@ -198,6 +201,40 @@ def test_accuracy_counts_what_the_store_counts(client, store):
     assert sum(each["n"] for each in told["calibration"]) == with_p
 
 
+def test_drift_tells_strangeness_in_shares_of_the_limits_and_what_intervals_held(client, store):
+    told = get(client, "/drift", since=0, stretches=1)
+    limits = read_manifest(ONNX)["forecast_1s"]["hidden"]["limits"]
+    details = [
+        json.loads(detail)["legs"]["forecast"]["detail"]
+        for (detail,) in replays.rows(store, "SELECT detail FROM signals")
+    ]
+    shares = np.array(
+        [
+            [each["strangeness_hidden"] / limits[0], each["strangeness_tokens"] / limits[1]]
+            for each in details
+        ]
+    )
+    asked = "SELECT name, count FROM tallies WHERE name LIKE 'intervals_%'"
+    counts = dict(replays.rows(store, asked))
+
+    [point] = told["over_time"]
+    assert told["n"] == point["n"] == len(details)
+    assert [point["hidden"], point["tokens"]] == np.median(shares, axis=0).tolist()
+    assert told["strange"] == point["strange"] == (shares > 1.0).any(axis=1).mean()
+    held = told["intervals"]
+    assert held["n"] == sum(counts.values())
+    assert held["coverage"] == pytest.approx(counts["intervals_within"] / held["n"])
+    assert held["interval"][0] < held["coverage"] < held["interval"][1]
+
+
+def test_drift_of_one_symbol_in_stretches(client, store):
+    told = get(client, "/drift", since=0, symbol="ETHUSDT", stretches=5)
+    [[n]] = replays.rows(store, "SELECT count(*) FROM signals WHERE symbol = 'ETHUSDT'")
+    assert sum(point["n"] for point in told["over_time"]) == told["n"] == n
+    assert len(told["over_time"]) == 5
+    assert get(client, "/drift", since=0, until=1)["over_time"] == []
+
+
 def test_outcomes_page_through_all(client, store):
     told = [each["signal_id"] for each in pages(client, "/outcomes", "outcomes", limit=50)]
     assert len(told) == len(set(told)) == replays.rows(store, "SELECT count(*) FROM outcomes")[0][0]
@@ -205,8 +242,9 @@ def test_outcomes_page_through_all(client, store):
 
 def test_models_say_which_are_in_use(client):
     told = {each["name"]: each["in_use"] for each in get(client, "/models")["models"]}
-    assert told["forecast_1s"]
-    assert not told["forecast_1m"]
+    assert {name for name, used in told.items() if used} == {
+        "forecast_1s", "policy_1s", "sentiment_en", "sentiment_ja"
+    }  # fmt: skip
     detail = get(client, "/models/forecast_1s")
     assert detail["manifest"]["sha256"].startswith(detail["version"])
     assert get(client, "/models/no_such", status=404)["status"] == 404

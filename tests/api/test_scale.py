@@ -97,7 +97,7 @@ def paths(store):
         "signals?approved=false&until=1723161600000000000", "signals/latest",
         f"signals/{signal_id}", "bars/BTCUSDT?limit=80", "bars/BTCUSDT?first=true", "headlines",
         "portfolio", "portfolio/history?points=50", "risk", "risk/correlation?bars=60",
-        "outcomes?limit=70", "accuracy?since=0", "models", "holes", "gaps",
+        "outcomes?limit=70", "accuracy?since=0", "drift?since=0", "models", "holes", "gaps",
         "rejections?reason=late", "rejections?symbol=BTCUSDT",
     )  # fmt: skip
 

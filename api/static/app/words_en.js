@@ -75,7 +75,9 @@ export const EN = {
 
   all_symbols: "All", accuracy: "Live accuracy", "accuracy.about": "Signals of {from} to {to} whose horizon has come.",
   hit_rate: "Hit rate", interval_95: "95 % (Wilson)", "ic.about": "Spearman's rank correlation with the realised return", over_time: "Over time",
-  abstained: "Without a forecast", "drift.about": "The store holds no measure of drift. A falling hit rate, or more bars without a forecast (out of what the model knows), is its sign.",
+  abstained: "Without a forecast", drift: "Drift", "drift.about": "How far the market is from what the forecast learned. Medians in shares of the limits beyond which it abstains.",
+  "drift.strangeness": "Strangeness of inputs", "drift.limit": "abstains", "drift.hidden": "hidden state", "drift.tokens": "features",
+  "drift.coverage": "Within {promised} intervals", "drift.coverage.about": "{low} … {high} (95 %, Wilson), n {n}, over the whole run", "drift.below": "Below", "drift.above": "Above", "drift.strange": "Too strange",
   calibration: "Calibration", "calibration.about": "How often it rose, over the P(up) of the forecast. On the line it was right; size is how often.",
   "calibration.x": "forecast P(up)", "calibration.point": "forecast {forecast}, realised {realised}, n {n}",
   versions: "Versions", "versions.about": "All artefacts of the manifest, and those the run decides with.", model: "Model", version: "Version", kind: "Leg",

@@ -75,7 +75,9 @@ export const JA = {
 
   all_symbols: "すべて", accuracy: "実績の精度", "accuracy.about": "{from} から {to} のシグナルのうち、期限が到来したもの。",
   hit_rate: "的中率", interval_95: "95 % (Wilson)", "ic.about": "実現収益率とのスピアマン順位相関", over_time: "推移",
-  abstained: "予測なし", "drift.about": "ストアにドリフト指標はありません。的中率の低下や、予測なし (学習範囲外) の増加がその兆候です。",
+  abstained: "予測なし", drift: "ドリフト", "drift.about": "市場が学習範囲からどれだけ離れているか。棄権する限度に対する割合の中央値。",
+  "drift.strangeness": "入力の異常度", "drift.limit": "棄権", "drift.hidden": "隠れ状態", "drift.tokens": "特徴量",
+  "drift.coverage": "{promised} 区間の内側", "drift.coverage.about": "{low} … {high} (95 %、Wilson)、n {n}、実行全体", "drift.below": "下側", "drift.above": "上側", "drift.strange": "限度超え",
   calibration: "較正", "calibration.about": "予測した上昇確率に対する実際の上昇割合。線上なら正確、大きさは件数。",
   "calibration.x": "予測した上昇確率", "calibration.point": "予測 {forecast}、実績 {realised}、n {n}",
   versions: "バージョン", "versions.about": "マニフェストの全モデルと、この実行で使用中のもの。", model: "モデル", version: "版", kind: "要素",

@@ -4,6 +4,7 @@ import { calibration } from "../calibration.js";
 import * as cells from "../cells.js";
 import { at, chart } from "../charts.js";
 import { el, mark, put } from "../dom.js";
+import { drift } from "../drift.js";
 import * as format from "../format.js";
 import { market } from "../market.js";
 import { refresh } from "../refresh.js";
@@ -129,6 +130,7 @@ export function page(root, { signal }) {
     lineStyle: 2,
     axisLabelVisible: false,
   });
+  const strange = drift(signal);
   const versions = table({
     caption: t("versions"),
     columns: VERSIONS(),
@@ -164,7 +166,6 @@ export function page(root, { signal }) {
           ),
         ),
         over.box,
-        el("p", { class: "quiet" }, t("drift.about")),
       ),
       el(
         "section",
@@ -174,6 +175,7 @@ export function page(root, { signal }) {
         diagram,
       ),
     ),
+    strange.node,
     el(
       "section",
       { class: "panel", "aria-labelledby": "versions" },
@@ -185,8 +187,10 @@ export function page(root, { signal }) {
   const tell = (problem) => put(failed, problem ? t("problem", { why: problem.message }) : "");
 
   async function load() {
-    const found = await get("/accuracy", { symbol: choice.value || null });
+    const asked = { symbol: choice.value || null };
+    const [found, drifted] = await Promise.all([get("/accuracy", asked), get("/drift", asked)]);
     if (signal.aborted) return;
+    strange.update(drifted);
     put(about, t("accuracy.about", { from: format.stamp(found.since), to: format.stamp(found.until) }));
     right.update(LEGS.filter((name) => found.legs[name]).map((name) => ({ name, ...found.legs[name] })));
     diagram.replaceChildren(
