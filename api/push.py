@@ -103,6 +103,7 @@ class Hub:
         self.position = 0  # the last close that was published
         self.changed = time.monotonic()  # when
         self.told: dict[str, Any] = {}  # the last status
+        self.closing = False
         self._number = 0
         self._kept: deque[_Published] = deque(maxlen=kept)
         self._news = asyncio.Event()
@@ -120,6 +121,11 @@ class Hub:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    def close(self) -> None:
+        """Let all who listen go; for the event loop's thread."""
+        self.closing = True
+        self._wake()
 
     async def _watch(self) -> None:
         told = 0.0
@@ -180,7 +186,7 @@ class Hub:
     async def listen(
         self, selection: Callable[[], Selection], last_id: str | None
     ) -> AsyncIterator[Event]:
-        """Yield events for ever: `hello`, what came behind `last_id`, then what comes.
+        """Yield events until closed: `hello`, what came behind `last_id`, then what comes.
 
         `reset` says that what came between cannot be told any more: ask for it anew. `selection`
         is asked for each frame. A `status` comes each second.
@@ -196,7 +202,7 @@ class Hub:
                 yield event
             number = self._kept[-1].number if self._kept else 0
         heard: dict[str, Any] | None = None
-        while True:
+        while not self.closing:
             news = self._news
             if self.run != run:
                 before, run = run, self.run

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 
 import structlog
 import uvicorn
@@ -60,15 +61,44 @@ def make_context(settings: ApiSettings, sources: Sources) -> Context:
     return context
 
 
-def make_server(settings: ApiSettings, sources: Sources, keys: KeyStore) -> uvicorn.Server:
-    """Return a server that is ready to run.
+class ApiServer(uvicorn.Server):
+    """Say once where it listens, and let those go who listen to the push before it ends."""
+
+    def __init__(
+        self, config: uvicorn.Config, hub: Hub, started: Callable[[int], None] | None
+    ) -> None:
+        """Take the push, and who is told the port."""
+        super().__init__(config)
+        self._hub = hub
+        self._started = started
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started and self._started is not None:
+            self._started(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """End: a push lasts for ever, and would be waited for and then cut."""
+        self._hub.close()
+        await super().shutdown(sockets)
+
+
+def make_server(
+    settings: ApiSettings,
+    sources: Sources,
+    keys: KeyStore,
+    started: Callable[[int], None] | None = None,
+) -> ApiServer:
+    """Return a server that is ready to run; `started` gets the port once it answers.
 
     Raises:
         SettingsError: it must not listen there, or cannot with this certificate.
     """
     settings.check(keys=any(key.revoked is None for key in keys.list()))
+    context = make_context(settings, sources)
     config = uvicorn.Config(
-        make_app(make_context(settings, sources), keys),
+        make_app(context, keys),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.certificate,
@@ -98,7 +128,7 @@ def make_server(settings: ApiSettings, sources: Sources, keys: KeyStore) -> uvic
             raise SettingsError(f"the certificate or its key cannot be used: {error}") from error
         assert config.ssl is not None
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    return uvicorn.Server(config)
+    return ApiServer(config, context.hub, started)
 
 
 def serve(
@@ -112,22 +142,16 @@ def serve(
     Raises:
         SettingsError: it must not, or cannot, listen there.
     """
-    server = make_server(settings, sources, keys)
     scheme = "https" if settings.tls else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
 
-    class Announced(uvicorn.Server):
-        """Say once where it listens."""
+    def announce(port: int) -> None:
+        if started is not None:
+            started(f"{scheme}://{host}:{port}/")
 
-        async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-            await super().startup(sockets)  # type: ignore[arg-type]
-            if self.started and started is not None:
-                port = self.servers[0].sockets[0].getsockname()[1]
-                started(f"{scheme}://{host}:{port}/")
-
-    announced = Announced(server.config)
+    server = make_server(settings, sources, keys, announce)
     try:
-        announced.run()
+        server.run()
     except SystemExit as error:
         raise SettingsError(
             f"port {settings.port} of {settings.host} cannot be used; name another by --port"

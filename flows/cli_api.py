@@ -36,6 +36,9 @@ def serve(
         list[str] | None, typer.Option(help="A further host name it is reached by.")
     ] = None,
     keys: KeysFile = KEYS,
+    with_parent: Annotated[
+        bool, typer.Option(hidden=True, help="End as soon as standard input does.")
+    ] = False,
 ) -> None:
     """Serve until stopped: from --store, or from PostgreSQL where --services names one.
 
@@ -49,7 +52,7 @@ def serve(
     settings = ApiSettings(
         host=host, port=port, certificate=tls_cert, key=tls_key, names=tuple(name or ())
     )
-    serve_command(settings, store, services, keys)
+    serve_command(settings, store, services, keys, with_parent=with_parent)
 
 
 @keys_app.command("create")

@@ -1,11 +1,14 @@
 """`nextgen api`: put together what the API reads, and serve it."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 from api.control import KafkaControl
 from api.hot import HotSignals
@@ -23,10 +26,14 @@ from flows.settings import models_folder
 from operators.errors import SettingsError
 
 
-def serve_command(settings: ApiSettings, store: Path, services: Path | None, keys: Path) -> None:
-    """Serve until stopped, and say where."""
+def serve_command(
+    settings: ApiSettings, store: Path, services: Path | None, keys: Path, *, with_parent: bool
+) -> None:
+    """Serve until stopped, or `with_parent` until standard input ends, and say where."""
     log_to_standard_error()
     report_errors()
+    if with_parent:
+        Thread(target=_end_with_input, name="parent", daemon=True).start()
     with KeyStore(keys) as held:
         settings.check(keys=any(key.revoked is None for key in held.list()))
         serve(settings, sources_of(load_services(services), store), held, _say)
@@ -61,10 +68,15 @@ def api_beside(store: Path, port: int = 8600) -> Iterator[str]:
         SettingsError: it does not come up.
     """
     line = [sys.executable, "-m", "flows.cli", "api", "--store", str(store)]
-    line += ["--port", str(port if _is_free(port) else 0)]
-    # Apart from the terminal's Ctrl-C, which is for the run: it ends behind it.
+    line += ["--port", str(port if _is_free(port) else 0), "--with-parent"]
+    # Apart from the terminal's Ctrl-C, which is for the run: it ends behind it. Its input is a pipe
+    # that nobody writes into: it ends with this process, however that comes.
     process = subprocess.Popen(  # noqa: S603 - our own command
-        line, stdout=subprocess.PIPE, text=True, start_new_session=True
+        line,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         assert process.stdout is not None
@@ -75,6 +87,11 @@ def api_beside(store: Path, port: int = 8600) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate()
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_free(port: int) -> bool:

@@ -27,3 +27,22 @@ def test_demo_prints_where_it_is_served_and_is(tmp_path):
     assert process.returncode == 0
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(address, timeout=20)
+
+
+def test_served_demo_that_is_killed_leaves_no_server_behind(tmp_path):
+    line, options = command(
+        "demo", "--serve", "--speed", "1", "--quiet", "--store", tmp_path / "demo.sqlite"
+    )
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, **options) as process:
+        address = process.stdout.readline().strip().partition(": ")[2]
+        assert httpx2.get(f"{address}api/v1/health/live", timeout=20).status_code == 200
+        process.kill()
+
+    def refused():
+        try:
+            httpx2.get(address, timeout=20)
+        except httpx2.TransportError:
+            return True
+        return False
+
+    until(refused)

@@ -1,9 +1,10 @@
 """The push: what comes, in what form, how it is gone on with, and what nobody can break."""
 
 import json
+import logging
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -99,6 +100,24 @@ def test_resume_brings_every_frame_behind_the_last_one_seen(client, store):
 def test_resume_from_the_newest_frame_brings_it_not_again(client, store):
     events = sse(client, 2, last_id=frame_at(client, 0, store))
     assert [name for name, _, _ in events] == ["hello", "status"]
+
+
+def test_server_that_ends_lets_listeners_go(store, tmp_path, caplog):
+    """A stream that was cut would be an error here, and a traceback in the log."""
+    with ExitStack() as ending:
+        with served(store, tmp_path) as api:
+            client = ending.enter_context(api.client())
+            events = ending.enter_context(client.stream("GET", "/api/v1/events"))
+            lines = events.iter_lines()
+            assert next(lines) == "event: hello"
+            pushed = ending.enter_context(listening(api))
+            told(pushed, "hello")
+        rest = list(lines)
+        with pytest.raises(ConnectionClosed) as closed:
+            told(pushed, "nothing")
+    assert rest[-1] == ""
+    assert closed.value.rcvd.code == 1012  # the service restarts
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 def test_status_tells_how_all_parts_do_and_that_nothing_fires(client):
