@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -20,12 +21,27 @@ _STATUS_SECONDS = 1.0
 _BACK = 600  # closes that are made again for who comes back
 
 
-class Event(NamedTuple):
-    """What a listener gets: its name, its data as JSON, and its id where it can be resumed from."""
+@dataclass(frozen=True)
+class Event:
+    """What listeners get: its name, its data as JSON, and its id where it can be resumed from."""
 
     name: str
     data: bytes
     id: str | None = None
+
+    # Each is made once for all who get it.
+
+    @cached_property
+    def text(self) -> str:
+        """Return it as a WebSocket tells it."""
+        identity = "null" if self.id is None else f'"{self.id}"'
+        return f'{{"event":"{self.name}","id":{identity},"data":{self.data.decode()}}}'
+
+    @cached_property
+    def block(self) -> bytes:
+        """Return it as Server-Sent Events tell it."""
+        head = f"event: {self.name}\n" + (f"id: {self.id}\n" if self.id else "")
+        return head.encode() + b"data: " + self.data + b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +77,15 @@ class _Published:
     number: int
     id: str
     frame: dict[str, Any]
-    encoded: dict[Selection, bytes] = field(default_factory=dict)
+    events: dict[Selection, Event] = field(default_factory=dict)
 
     def event(self, selection: Selection) -> Event:
         """Return it as wanted; made once for all who want the same."""
-        data = self.encoded.get(selection)
-        if data is None:
-            data = self.encoded[selection] = msgspec.json.encode(selection.of(self.frame))
-        return Event("frame", data, self.id)
+        event = self.events.get(selection)
+        if event is None:
+            data = msgspec.json.encode(selection.of(self.frame))
+            event = self.events[selection] = Event("frame", data, self.id)
+        return event
 
 
 class _Found(NamedTuple):
@@ -102,7 +119,7 @@ class Hub:
         self.run = ""
         self.position = 0  # the last close that was published
         self.changed = time.monotonic()  # when
-        self.told: dict[str, Any] = {}  # the last status
+        self.told: Event | None = None  # the last status
         self.closing = False
         self._number = 0
         self._kept: deque[_Published] = deque(maxlen=kept)
@@ -142,7 +159,8 @@ class Hub:
                 self._publish(found)
             if time.monotonic() - told >= _STATUS_SECONDS:
                 told = time.monotonic()
-                self.told = await asyncio.to_thread(self.status)
+                status = await asyncio.to_thread(self.status)
+                self.told = Event("status", msgspec.json.encode(status))
                 self._wake()
             await asyncio.sleep(self.poll_seconds)
 
@@ -201,7 +219,7 @@ class Hub:
             for event in await self._missed(selection(), last_id):
                 yield event
             number = self._kept[-1].number if self._kept else 0
-        heard: dict[str, Any] | None = None
+        heard: Event | None = None
         while not self.closing:
             news = self._news
             if self.run != run:
@@ -219,9 +237,9 @@ class Hub:
             for each in behind:
                 number = each.number
                 yield each.event(selection())
-            if self.told is not heard:
+            if self.told is not None and self.told is not heard:
                 heard = self.told
-                yield Event("status", msgspec.json.encode(heard))
+                yield heard
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5.0):
                     await news.wait()

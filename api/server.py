@@ -106,6 +106,8 @@ def make_server(
         http=protocol_of(settings.connections_per_address, settings.patience_seconds),
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
+        # Each listener's copy of a frame would be compressed anew: most of what a push then costs.
+        ws_per_message_deflate=False,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
         h11_max_incomplete_event_size=settings.header_bytes,

@@ -15,7 +15,7 @@ from api.context import READ_PROBLEMS, Ctx, Reads
 from api.frames import TOPICS
 from api.models import Symbol
 from api.problems import Refusal
-from api.push import Event, Hub, Selection
+from api.push import Hub, Selection
 from api.settings import ApiSettings
 
 router = APIRouter(tags=["push"])
@@ -71,14 +71,9 @@ async def events(
                     checked = now
                     if not access.still_good(principal):
                         return
-                yield _as_text(event)
+                yield event.block
 
     return StreamingResponse(told(), media_type="text/event-stream")
-
-
-def _as_text(event: Event) -> bytes:
-    head = f"event: {event.name}\n" + (f"id: {event.id}\n" if event.id else "")
-    return head.encode() + b"data: " + event.data + b"\n\n"
 
 
 @router.websocket("/ws")
@@ -124,9 +119,7 @@ def _listener(access: Access, socket: HTTPConnection) -> Principal | None:
 
 async def _tell(socket: WebSocket, hub: Hub, chosen: list[Selection], last_id: str) -> None:
     async for event in hub.listen(lambda: chosen[0], last_id or None):
-        identity = "null" if event.id is None else f'"{event.id}"'
-        text = event.data.decode()
-        await socket.send_text(f'{{"event":"{event.name}","id":{identity},"data":{text}}}')
+        await socket.send_text(event.text)
 
 
 async def _check(access: Access, principal: Principal) -> None:
