@@ -61,7 +61,7 @@ def fusion_settings(run: Row | None) -> dict[str, float] | None:
     }
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from api.memo import Memo
 from api.rows import Row, Rows
 from operators.errors import EngineError
 
@@ -51,6 +52,8 @@ class Reader:
     def __init__(self, rows: Rows) -> None:
         """Ask `rows`."""
         self.rows = rows
+        # Thousands of rows, which every page that opens asks for.
+        self._closes = Memo[dict[str, list[Row]]]()
 
     # ------------------------------------------------------------------ the run
 
@@ -122,14 +125,18 @@ class Reader:
     def closes(self, symbols: list[str], bars: int, interval: int) -> dict[str, list[Row]]:
         """Return each symbol's closes over the last `bars` intervals, oldest first."""
         newest = self.newest()
-        closes: dict[str, list[Row]] = {symbol: [] for symbol in symbols}
         if newest is None:
-            return closes
+            return {symbol: [] for symbol in symbols}
+        after = newest - bars * interval
+        return self._closes.get((newest, after, *symbols), lambda: self._closes_of(symbols, after))
+
+    def _closes_of(self, symbols: list[str], after: int) -> dict[str, list[Row]]:
+        closes: dict[str, list[Row]] = {symbol: [] for symbol in symbols}
         query = (
             "SELECT symbol, ts_close, close, quality FROM bars "
             "WHERE ts_close > ? ORDER BY ts_close, symbol"
         )
-        for row in self.rows.read(query, (newest - bars * interval,)):
+        for row in self.rows.read(query, (after,)):
             if row["symbol"] in closes:
                 closes[row["symbol"]].append(row)
         return closes

@@ -36,7 +36,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     session_seconds: int = 12 * 3600
     session_idle_seconds: int = 1800
 
-    poll_seconds: float = 0.2  # between two looks for new bar closes
+    poll_seconds: float = 0.05  # between two looks for new bar closes
     frames_kept: int = 600  # that a listener may go on from without the store
 
     @property
