@@ -338,8 +338,14 @@ class Reader:
         return {str(row["reason"]): int(row["n"]) for row in found}
 
     def tallies(self) -> dict[str, int]:
-        """Return the stages' running counts, summed over their keys, by name."""
+        """Return the stages' running counts, summed over their keys, by name.
+
+        A model's age is no count: the oldest one's is told. Alerts that a limit has kept back are
+        counted by their rules' names, which alone would say something else.
+        """
         found = self.rows.read(
-            "SELECT name, coalesce(sum(count), 0) AS n FROM tallies GROUP BY name ORDER BY name"
+            "SELECT CASE WHEN key = 'alerts' THEN 'alerts_kept_back_' || name ELSE name END"
+            " AS told, coalesce(CASE WHEN name = 'model_age_days' THEN max(count) ELSE sum(count)"
+            " END, 0) AS n FROM tallies GROUP BY key = 'alerts', name ORDER BY told"
         )
-        return {str(row["name"]): int(row["n"]) for row in found}
+        return {str(row["told"]): int(row["n"]) for row in found}

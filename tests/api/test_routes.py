@@ -250,10 +250,15 @@ def test_models_say_which_are_in_use(client):
     assert get(client, "/models/no_such", status=404)["status"] == 404
 
 
-def test_metrics_tell_stages_and_this_api(client):
+def test_metrics_tell_stages_and_this_api(client, store):
     told = get(client, "/metrics")
     assert told["stages"]["risk"]["count"] > 0
     assert told["api"]["requests"] > 0
+    [[oldest]] = replays.rows(store, "SELECT max(count) FROM tallies WHERE name = 'model_age_days'")
+    kept_back = replays.rows(store, "SELECT name, count FROM tallies WHERE key = 'alerts'")
+    assert told["tallies"]["model_age_days"] == oldest
+    assert kept_back
+    assert all(told["tallies"][f"alerts_kept_back_{name}"] == n for name, n in kept_back)
     text = client.get("/metrics").text
     assert 'nextgen_api_answers_total{status="2xx"}' in text
 

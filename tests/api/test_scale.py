@@ -109,6 +109,12 @@ def test_postgresql_answers_as_sqlite_does(client, scaled, store):
         assert here.json() == there.json(), path
 
 
+def test_counts_of_postgresql_are_those_of_sqlite(client, scaled):
+    here, there = (each.get("/api/v1/metrics").json()["tallies"] for each in (client, scaled))
+    assert here
+    assert here == there
+
+
 def test_pages_of_postgresql_go_on_where_they_ended(client, scaled):
     for path in ("signals", "outcomes"):
         first = scaled.get(f"/api/v1/{path}", params={"limit": 40}).json()
