@@ -115,6 +115,8 @@ class Access:
         """Say whether who asked a while ago could ask again now."""
         if principal.via == "local":
             return self.open
+        if principal.session is not None and not self.sessions.lasts(principal.session):
+            return False
         return any(key.id == principal.key for key in self.keys.list() if key.good(time.time_ns()))
 
     def login(self, connection: HTTPConnection, text: str) -> tuple[str, Session]:

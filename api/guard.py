@@ -8,10 +8,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import WINDOW_SECONDS, Access
-from api.problems import Refusal, problem
+from api.problems import Refusal, broken, problem
 from api.settings import ApiSettings
 from operators.metrics import Timer
 
+_SHARE = 0.5  # of the requests at a time, that one address may have
 _NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})  # of this machine for itself
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
@@ -40,9 +41,9 @@ class Guard:
         self.app = app
         self.settings = settings
         self.access = access
-        own = {settings.host, f"[{settings.host}]", *settings.names}
+        own = {each.lower() for each in (settings.host, f"[{settings.host}]", *settings.names)}
         self.names = own | (_NAMES if settings.loopback else frozenset())
-        self.busy = 0
+        self.busy: Counter[str] = Counter()  # requests that are being answered, by address
         self.timer = Timer()
         self.answers: Counter[str] = Counter()  # by hundred
 
@@ -75,13 +76,21 @@ class Guard:
             await response(scope, receive, sending)
             self.answers[f"{status // 100}xx"] += 1
             return
-        self.busy += 1
+        address = _address(scope)
+        listens = scope["path"].endswith("/events")  # for long; bounded by its own number
+        self.busy[address] += not listens
         try:
             await self.app(scope, self._bounded(receive), sending)
+        except Exception as error:
+            if told[0]:
+                raise
+            await broken(scope["path"], error)(scope, receive, sending)
         finally:
-            self.busy -= 1
-            self.answers[f"{told[0] // 100}xx"] += 1
-            if not scope["path"].endswith("/events"):  # these last
+            self.busy[address] -= not listens
+            if not self.busy[address]:
+                del self.busy[address]
+            self.answers[f"{told[0] // 100}xx" if told[0] else "left"] += 1
+            if not listens:
                 self.timer.add(time.perf_counter_ns() - began)
 
     def _refused(self, headers: Headers, scope: Scope) -> tuple[int, str] | None:
@@ -91,10 +100,11 @@ class Guard:
         if host not in self.names:
             # Otherwise a page elsewhere could name itself anew and be us (DNS rebinding).
             return 421, "this host is not served here; name it by --name if it should be"
-        client = scope.get("client")
-        if not self.access.may_ask(client[0] if client else "unknown"):
+        address = _address(scope)
+        if not self.access.may_ask(address):
             return 429, "too many requests; wait a moment"
-        if self.busy >= self.settings.requests_at_once:
+        most = self.settings.requests_at_once
+        if self.busy.total() >= most or self.busy[address] >= most * _SHARE:
             return 503, "too many requests at a time; wait a moment"
         if sum(len(name) + len(value) for name, value in headers.raw) > self.settings.header_bytes:
             return 431, f"headers may have {self.settings.header_bytes} bytes"
@@ -110,12 +120,13 @@ class Guard:
     def _bounded(self, receive: Receive) -> Receive:
         taken = [0]
         whole = [False]
+        end = asyncio.get_running_loop().time() + self.settings.patience_seconds
 
         async def bounded() -> Message:
             if whole[0]:  # what is waited for now is the end of the connection
                 return await receive()
             try:
-                async with asyncio.timeout(self.settings.patience_seconds):
+                async with asyncio.timeout_at(end):  # of all of it, in however many pieces
                     message = await receive()
             except TimeoutError:
                 raise Refusal(408, "the body did not come") from None
@@ -136,3 +147,8 @@ class Guard:
             headers["Cache-Control"] = "no-store"
         else:  # the dashboard's files: kept, and asked for anew, so that all are of one version
             headers["Cache-Control"] = "no-cache"
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "unknown"

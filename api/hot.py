@@ -19,8 +19,8 @@ class HotSignals:
         self.client = client
         self.prefix = prefix
 
-    def latest_signals(self, symbols: list[str]) -> list[Row] | None:
-        """Return the newest signals of `symbols`, as rows; None if the tier cannot tell now."""
+    def latest_signals(self, symbols: list[str]) -> list[Row]:
+        """Return the newest signals of `symbols`, as rows; of none that it does not know."""
         try:
             pipe = self.client.pipeline(transaction=False)
             for symbol in symbols:
@@ -28,6 +28,6 @@ class HotSignals:
             texts: list[Any] = pipe.execute()
         except RedisError as error:
             structlog.get_logger(__name__).warning("hot_tier_down", error=type(error).__name__)
-            return None
+            return []
         names = TABLES["signals"].names
         return [dict(zip(names, row_of(text), strict=True)) for text in texts if text is not None]

@@ -103,10 +103,15 @@ def handle(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _broken(request: Request, error: Exception) -> JSONResponse:
-        structlog.get_logger(__name__).error(
-            "request_broke", path=request.url.path, error=type(error).__name__, exc_info=error
-        )
-        return problem(500, "something broke here; the log says what", request.url.path)
+        return broken(request.url.path, error)
+
+
+def broken(path: str, error: Exception) -> JSONResponse:
+    """Return a 500 for what nobody has foreseen, and log it."""
+    structlog.get_logger(__name__).error(
+        "request_broke", path=path, error=type(error).__name__, exc_info=error
+    )
+    return problem(500, "something broke here; the log says what", path)
 
 
 _PLAIN = {

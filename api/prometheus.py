@@ -30,7 +30,7 @@ class _Figures:
                 seconds.add_metric([str(quantile)], guard.timer.quantile_ms(quantile) / 1000.0)
             yield seconds
             yield GaugeMetricFamily(
-                "nextgen_api_requests_busy", "Requests being answered", guard.busy
+                "nextgen_api_requests_busy", "Requests being answered", guard.busy.total()
             )
         yield GaugeMetricFamily(
             "nextgen_api_listeners", "Listeners of the push", hub.listeners.total()

@@ -5,71 +5,26 @@ import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
+from itertools import batched
 from typing import Any, NamedTuple, Self
 
 import msgspec
 import structlog
 
-from api.frames import TOPICS, Frames
+from api.events import Event, Selection
+from api.frames import Frames
+from connectors.secrets import redact
 from operators.errors import EngineError
 
 _AT_ONCE = 2  # frames of one look; of more closes than that the last one stands for all
 _BEHIND = 5  # frames that a listener may lag before it, too, gets the last one for all
 _STATUS_SECONDS = 1.0
 _BACK = 600  # closes that are made again for who comes back
-
-
-@dataclass(frozen=True)
-class Event:
-    """What listeners get: its name, its data as JSON, and its id where it can be resumed from."""
-
-    name: str
-    data: bytes
-    id: str | None = None
-
-    # Each is made once for all who get it.
-
-    @cached_property
-    def text(self) -> str:
-        """Return it as a WebSocket tells it."""
-        identity = "null" if self.id is None else f'"{self.id}"'
-        return f'{{"event":"{self.name}","id":{identity},"data":{self.data.decode()}}}'
-
-    @cached_property
-    def block(self) -> bytes:
-        """Return it as Server-Sent Events tell it."""
-        head = f"event: {self.name}\n" + (f"id: {self.id}\n" if self.id else "")
-        return head.encode() + b"data: " + self.data + b"\n\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What a listener wants of each frame; no symbols are all."""
-
-    topics: frozenset[str] = frozenset(TOPICS)
-    symbols: frozenset[str] = frozenset()
-
-    def of(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Return a frame as it is wanted."""
-        told: dict[str, Any] = {}
-        for name, value in frame.items():
-            if name not in TOPICS:
-                told[name] = value
-            elif name in self.topics:
-                told[name] = self._chosen(name, value)
-        return told
-
-    def _chosen(self, name: str, value: Any) -> Any:
-        if not self.symbols or name in {"portfolio", "orders"} or value is None:
-            return value
-        if name == "headlines":  # those about nobody are about the whole market
-            return [
-                each for each in value
-                if not each["symbols"] or not self.symbols.isdisjoint(each["symbols"])
-            ]  # fmt: skip
-        return [each for each in value if each["symbol"] in self.symbols]
+_AT_A_TIME = 20  # of these; one who comes back holds no more of them in memory
+_MOST_EVENTS = 8  # selections of a frame whose events are kept
 
 
 @dataclass(slots=True)
@@ -83,9 +38,14 @@ class _Published:
         """Return it as wanted; made once for all who want the same."""
         event = self.events.get(selection)
         if event is None:
-            data = msgspec.json.encode(selection.of(self.frame))
-            event = self.events[selection] = Event("frame", data, self.id)
+            event = self.made(selection)
+            if len(self.events) < _MOST_EVENTS:
+                self.events[selection] = event
         return event
+
+    def made(self, selection: Selection) -> Event:
+        """Return it as wanted, made for one."""
+        return Event("frame", msgspec.json.encode(selection.of(self.frame)), self.id)
 
 
 class _Found(NamedTuple):
@@ -125,6 +85,9 @@ class Hub:
         self._kept: deque[_Published] = deque(maxlen=kept)
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # Threads of their own: those who come back wait for one another, and nobody for them.
+        self._looking = ThreadPoolExecutor(1, "push")
+        self._resuming = ThreadPoolExecutor(1, "resume")
         self._log = structlog.get_logger(__name__)
 
     async def __aenter__(self) -> Self:
@@ -138,6 +101,8 @@ class Hub:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        for threads in (self._looking, self._resuming):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         """Let all who listen go; for the event loop's thread."""
@@ -145,23 +110,23 @@ class Hub:
         self._wake()
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
         told = 0.0
-        failed = False
+        failed: str | None = None
         while True:
             try:
-                found = await asyncio.to_thread(self._look)
-                failed = False
-            except EngineError as error:
-                if not failed:
-                    self._log.warning("push_cannot_read", why=str(error))
-                failed = True
-            else:
-                self._publish(found)
-            if time.monotonic() - told >= _STATUS_SECONDS:
-                told = time.monotonic()
-                status = await asyncio.to_thread(self.status)
-                self.told = Event("status", msgspec.json.encode(status))
-                self._wake()
+                self._publish(await loop.run_in_executor(self._looking, self._look))
+                if time.monotonic() - told >= _STATUS_SECONDS:
+                    told = time.monotonic()
+                    status = await loop.run_in_executor(self._looking, self.status)
+                    self.told = Event("status", msgspec.json.encode(status))
+                    self._wake()
+                failed = None
+            except Exception as error:  # noqa: BLE001 - all who listen hang on this one task
+                why = redact(f"{type(error).__name__}: {error}")
+                if failed != why:
+                    self._log.warning("push_cannot_read", why=why)
+                failed = why
             await asyncio.sleep(self.poll_seconds)
 
     def _wake(self) -> None:
@@ -193,6 +158,8 @@ class Hub:
             self.position = frame["ts_close"]
             self.changed = time.monotonic()
             self._kept.append(_Published(self._number, self._id(self.position), frame))
+            if len(self._kept) > _BEHIND:
+                self._kept[-1 - _BEHIND].events.clear()
         if found.frames:
             self._wake()
 
@@ -209,16 +176,14 @@ class Hub:
         `reset` says that what came between cannot be told any more: ask for it anew. `selection`
         is asked for each frame. A `status` comes each second.
         """
-        run = self.run
-        told = {"run": run, "id": self._kept[-1].id if self._kept else None}
-        yield Event("hello", msgspec.json.encode(told))
-        number = 0
-        if last_id is None:
-            number = self._kept[-1].number - 1 if self._kept else 0
-        else:
-            for event in await self._missed(selection(), last_id):
+        run, kept = self.run, list(self._kept)
+        yield Event("hello", msgspec.json.encode({"run": run, "id": kept[-1].id if kept else None}))
+        number = kept[-1].number if kept else 0  # what comes meanwhile is behind it
+        if last_id is not None:
+            async for event in self._missed(selection(), last_id, run, kept):
                 yield event
-            number = self._kept[-1].number if self._kept else 0
+        elif kept:
+            number -= 1
         heard: Event | None = None
         while not self.closing:
             news = self._news
@@ -244,30 +209,51 @@ class Hub:
                 async with asyncio.timeout(5.0):
                     await news.wait()
 
-    async def _missed(self, selection: Selection, last_id: str) -> list[Event]:
-        """Return what came behind `last_id`, or a reset."""
-        run, _, text = last_id.rpartition(".")
-        kept = list(self._kept)
-        if run != (self.run[:8] or "store") or not text.isascii() or not text.isdecimal():
-            return [_reset("it is of another run, or none of ours")]
+    async def _missed(
+        self, selection: Selection, last_id: str, run: str, kept: list[_Published]
+    ) -> AsyncIterator[Event]:
+        """Yield what came behind `last_id`, up to the last of `kept`, or a reset."""
+        mine, _, text = last_id.rpartition(".")
+        if mine != (run[:8] or "store") or not text.isascii() or not text.isdecimal():
+            yield _reset("it is of another run, or none of ours")
+            return
         at = int(text[:20])
-        if not kept or at >= self.position:
-            return []
+        until = kept[-1].frame["ts_close"] if kept else 0
+        if at >= until:
+            return
         if any(each.id == last_id for each in kept):
-            return [each.event(selection) for each in kept if each.frame["ts_close"] > at]
-        return await asyncio.to_thread(self._again, selection, at)
+            for each in kept:
+                if each.frame["ts_close"] > at:
+                    yield each.made(selection)
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            closes = await loop.run_in_executor(self._resuming, self._closes, at, until)
+            if len(closes) > _BACK:
+                yield _reset(f"more than {_BACK} closes came since")
+                return
+            for some in batched(closes, _AT_A_TIME):
+                again = partial(self._again, selection, mine, at, some)
+                for event in await loop.run_in_executor(self._resuming, again):
+                    yield event
+                at = some[-1]
+        except EngineError:
+            yield _reset("the store cannot be read now")
 
-    def _again(self, selection: Selection, at: int) -> list[Event]:
-        """Make the frames behind `at` once more, of the store."""
-        until = self.position
-        closes = [each for each in self.frames.reader.closes_after(at, _BACK + 1) if each <= until]
-        if len(closes) > _BACK:
-            return [_reset(f"more than {_BACK} closes came since")]
+    def _closes(self, after: int, until: int) -> list[int]:
+        found = self.frames.reader.closes_after(after, _BACK + 1)
+        return [each for each in found if each <= until]
+
+    def _again(
+        self, selection: Selection, run: str, before: int, closes: tuple[int, ...]
+    ) -> list[Event]:
+        """Make the frames of these closes once more, of the store."""
         events = []
-        for before, ts_close in zip([at, *closes], closes, strict=False):
+        for ts_close in closes:
             frame = self.frames.frame(ts_close, before)
             data = msgspec.json.encode(selection.of(frame))
-            events.append(Event("frame", data, self._id(ts_close)))
+            events.append(Event("frame", data, f"{run}.{ts_close}"))
+            before = ts_close
         return events
 
 

@@ -74,7 +74,10 @@ class SqliteRows:
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
         """Lend the store, to be read with the same patience and errors as by `read`."""
-        file = self.path.stat().st_ino if self.path.exists() else 0
+        try:
+            file = self.path.stat().st_ino
+        except OSError:
+            file = 0
         if file != self._file:
             self.close()
             self._file = file
@@ -155,7 +158,11 @@ class PostgresqlRows:
             raise
         except EngineError as error:
             raise StoreError(str(error)) from error
-        store.execute("SET default_transaction_read_only = on")
-        store.execute(f"SET statement_timeout = {round(PATIENCE_SECONDS * 1000)}".encode())
+        try:
+            store.execute("SET default_transaction_read_only = on")
+            store.execute(f"SET statement_timeout = {round(PATIENCE_SECONDS * 1000)}".encode())
+        except psycopg.Error as error:
+            store.close()
+            raise StoreError(str(translated(error, self.settings))) from error
         set_json_loads(lambda text: text if isinstance(text, str) else text.decode(), store)
         return store

@@ -23,6 +23,7 @@ class Session:
     csrf: str
     expires: int
     seen: int
+    over: bool = False  # logged out, or forgotten
 
 
 class Sessions:
@@ -51,26 +52,32 @@ class Sessions:
         session = Session(key.id, key.name, key.scope, secrets.token_urlsafe(32), expires, now)
         self._sessions[_hash(token)] = session
         while len(self._sessions) > _MOST:
-            self._sessions.popitem(last=False)
+            self._sessions.popitem(last=False)[1].over = True
         return token, session
 
     def find(self, token: str) -> Session | None:
         """Return the session of a token, if it is still on; it counts as used now."""
-        hashed = _hash(token)
-        session = self._sessions.get(hashed)
+        session = self._sessions.get(_hash(token))
         if session is None:
             return None
+        if not self.lasts(session):
+            self.end(token)
+            return None
+        session.seen = self.clock()
+        return session
+
+    def lasts(self, session: Session) -> bool:
+        """Say whether a session is still on; to ask does not count as use."""
         now = self.clock()
         idle = now - session.seen > self.idle_seconds * _NS
-        if idle or now >= session.expires or not self.keys.get(session.key).good(now):
-            del self._sessions[hashed]
-            return None
-        session.seen = now
-        return session
+        good = now < session.expires and self.keys.get(session.key).good(now)
+        return good and not idle and not session.over
 
     def end(self, token: str) -> None:
         """End a session."""
-        self._sessions.pop(_hash(token), None)
+        session = self._sessions.pop(_hash(token), None)
+        if session is not None:
+            session.over = True
 
 
 def _hash(token: str) -> bytes:

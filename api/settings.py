@@ -23,7 +23,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     # body so slowly is not waited for.
     connections_per_address: int = 400
     patience_seconds: float = 10.0
-    # Requests at a time, and listeners of the push beside them; each address may have its share.
+    # Requests at a time, of one address half of them, and beside them listeners of the push.
     requests_at_once: int = 200
     listeners: int = 500
     listeners_per_address: int = 250
@@ -37,7 +37,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     session_idle_seconds: int = 1800
 
     poll_seconds: float = 0.05  # between two looks for new bar closes
-    frames_kept: int = 600  # that a listener may go on from without the store
+    frames_kept: int = 60  # that a listener may go on from without the store
 
     @property
     def tls(self) -> bool:

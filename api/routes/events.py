@@ -12,10 +12,11 @@ from starlette.responses import StreamingResponse
 
 from api.access import Access, Principal, address_of, is_own_origin
 from api.context import READ_PROBLEMS, Ctx, Reads
+from api.events import Selection
 from api.frames import TOPICS
 from api.models import Symbol
 from api.problems import Refusal
-from api.push import Hub, Selection
+from api.push import Hub
 from api.settings import ApiSettings
 
 router = APIRouter(tags=["push"])

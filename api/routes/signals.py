@@ -19,7 +19,7 @@ from api.context import (
 )
 from api.models import Action, SignalId, Symbol
 from api.problems import Refusal, responses
-from api.reader import cursor_of
+from api.reader import HOUR, cursor_of
 from api.rows import Row
 from api.what_if import LEGS, what_if
 
@@ -67,11 +67,17 @@ def latest(
     ] = None,
 ) -> Any:
     """Return each symbol's newest signal of the last hour, from Redis where there is one."""
-    rows: list[Row] | None = None
-    if context.hot is not None:
-        rows = context.hot.latest_signals(symbol or context.reader.symbols())
-    if rows is None:
+    if context.hot is None:
         rows = context.reader.latest_signals(symbol)
+    else:
+        wanted = symbol or context.reader.symbols()
+        rows = context.hot.latest_signals(wanted)
+        # An empty tier, or one that began anew, does not know them all.
+        if lacking := set(wanted) - {row["symbol"] for row in rows}:
+            rows += context.reader.latest_signals(sorted(lacking))
+        newest = max((row["ts_close"] for row in rows), default=0)
+        recent = (row for row in rows if row["ts_close"] >= newest - HOUR)
+        rows = sorted(recent, key=lambda row: str(row["symbol"]))
     return {"signals": [views.signal_brief(row) for row in rows]}
 
 

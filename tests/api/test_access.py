@@ -3,7 +3,7 @@
 import socket
 import ssl
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 
 import httpx2
@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from api.app import describe
 from api.keys import DAY, KeyStore, Scope
+from api.reader import Reader
 from api.routes import (
     alerts,
     book,
@@ -346,6 +347,65 @@ def test_nobody_is_waited_for_long(store, tmp_path):
         with client.stream("GET", "/api/v1/events") as answer:
             told = "".join(islice(answer.iter_text(), 8))
         assert told.count("event: status") >= 2
+
+
+def test_body_that_trickles_in_is_not_waited_for_either(store, tmp_path):
+    head = b"POST /api/v1/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 16000\r\n\r\n"
+    with served(store, tmp_path, patience_seconds=0.5) as api:
+        place = ("127.0.0.1", int(api.url.rpartition(":")[2]))
+        with socket.create_connection(place, 20) as slow:
+            slow.sendall(head)
+            slow.settimeout(0.1)  # less than the patience: it never ends between two bytes
+            answer = b""
+            for _ in range(200):
+                with suppress(TimeoutError):
+                    answer = slow.recv(100)
+                    break
+                slow.sendall(b"x")
+    assert answer[9:12] == b"408"
+
+
+def test_those_who_listen_take_no_request_of_others(store, tmp_path):
+    with served(store, tmp_path, requests_at_once=4) as api, api.client() as client:
+        with ExitStack() as listeners:
+            for _ in range(5):
+                listeners.enter_context(client.stream("GET", "/api/v1/events"))
+            assert client.get("/api/v1/health/live").status_code == 200
+            assert client.post(STOP, json=WHY).status_code == 202
+
+
+def test_push_ends_with_the_session(locked):
+    with login(locked, name="dora") as (client, token):
+        with client.stream("GET", "/api/v1/events") as answer:
+            told = answer.iter_lines()
+            assert next(told) == "event: hello"
+            with locked.client(cookies=dict(client.cookies)) as out:
+                ended = out.delete("/api/v1/session", headers={"X-CSRF-Token": token})
+                assert ended.status_code == 204
+            rest = list(told)  # to its end
+    assert rest[-1] == ""
+
+
+def test_what_nobody_has_foreseen_is_answered_as_any_error(store, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("secret words")
+
+    with served(store, tmp_path) as api, api.client() as client:
+        monkeypatch.setattr(Reader, "portfolio", broken)
+        answer = client.get("/api/v1/portfolio")
+        counted = client.get("/api/v1/metrics").json()["api"]
+    assert answer.status_code == 500
+    assert answer.json()["title"] == "Internal Server Error"
+    assert "secret words" not in answer.text
+    assert answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert counted["answers_5xx"] == 1
+
+
+def test_names_are_the_same_in_capitals(store, tmp_path):
+    with served(store, tmp_path, names=("Desk.Example",)) as api, api.client() as client:
+        for host in ("desk.example", "DESK.example:8600"):
+            assert client.get("/api/v1/run", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example"])

@@ -145,8 +145,11 @@ def test_newest_signals_come_from_redis_and_without_it_from_postgresql(scaled, h
     redis.hset(key, "signal", msgspec.json.encode(signal | {"price": 1.0}))
 
     [changed] = scaled.get("/api/v1/signals/latest", params={"symbol": "BTCUSDT"}).json()["signals"]
+    redis.hdel(key, "signal")  # a tier that began anew
+    lacking = scaled.get("/api/v1/signals/latest").json()
     redis.hset(key, "signal", msgspec.json.encode(signal))
 
+    assert lacking == expected
     assert changed["price"] == 1.0
     assert scaled.get("/api/v1/signals/latest").json() == expected
 

@@ -48,7 +48,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path, symbols = wide(folder / "wide.ndjson", asked_for.symbols, minutes=asked_for.minutes)
-        alone, _ = run(folder / "alone.sqlite", path, symbols)
+        alone, quiet = run(folder / "alone.sqlite", path, symbols)
         loaded, load = run(folder / "loaded.sqlite", path, symbols, listeners=asked_for.listeners)
     requests, delays = sorted(load.requests), sorted(load.delays)
     print(
@@ -58,6 +58,7 @@ def main():
     print(f"  digest       {'the same' if alone['digest'] == loaded['digest'] else 'DIFFERS'}")
     print(f"  requests     {len(requests):,}, {load.failed} failed; {told(requests)}")
     print(f"  push delay   {len(delays):,} frames; {told(delays)}")
+    print(f"  in the store {told(quiet.lags())} alone; {told(load.lags())} with the load")
     for stage in ("indicators", "forecast", "policy", "fusion", "risk"):
         one, two = (each["stages"][stage]["p99_ms"] for each in (alone, loaded))
         print(f"  {stage:<12} p99 {one:.2f} ms alone, {two:.2f} ms with the load")
@@ -78,15 +79,23 @@ class Load:
         self.requests, self.delays, self.failed = [], [], 0
         self.seen = {}  # when a close was first seen in the store, by close
 
+    def lags(self):
+        """Return how much later than the fastest each close came into the store, sorted, s."""
+        behind = [seen - close * 1e-9 for close, seen in self.seen.items() if close]
+        return sorted(each - min(behind) for each in behind)
+
 
 def run(store, path, symbols, listeners=0):
     """Replay; return the summary with the digest, and what the load saw."""
     load = Load()
     with paced(store, path, speed=1, fast=WARM, symbols=symbols) as process:
-        if listeners:
-            until(lambda: deciding(store), 600, process)
-            with api_beside(store, port=0) as address, watching(store, load):
-                asyncio.run(pressed(address, load, listeners, process))
+        until(lambda: deciding(store), 600, process)
+        with watching(store, load):
+            if listeners:
+                with api_beside(store, port=0) as address:
+                    asyncio.run(pressed(address, load, listeners, process))
+            else:
+                process.wait()
         _, error = process.communicate()
         if process.returncode:
             sys.exit(error)

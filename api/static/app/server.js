@@ -25,6 +25,7 @@ async function ask(method, path, body) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   if (method !== "GET" && session.csrf) headers["X-CSRF-Token"] = session.csrf;
   let answer;
+  let told = null;
   try {
     answer = await fetch(BASE + path, {
       method,
@@ -33,11 +34,12 @@ async function ask(method, path, body) {
       credentials: "same-origin",
       signal: AbortSignal.timeout(PATIENCE),
     });
+    const text = await answer.text();
+    told = text ? JSON.parse(text) : null;
   } catch (error) {
-    throw new Problem(0, error.message);
+    // No answer, half of one, or one that is not ours: a proxy's page.
+    throw new Problem(answer && !answer.ok ? answer.status : 0, answer?.statusText || error.message);
   }
-  const text = await answer.text();
-  const told = text ? JSON.parse(text) : null;
   if (answer.ok) return told;
   if (answer.status === 401 && path !== "/session") unknown.dispatchEvent(new Event("unknown"));
   throw new Problem(answer.status, told?.detail ?? answer.statusText);
