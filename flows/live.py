@@ -35,7 +35,7 @@ from flows.error_reports import report_errors
 from flows.feeds import LiveProfile, find_keys, open_feeds, tls_of
 from flows.latency import Latency
 from flows.logs import log_to_standard_error
-from flows.process_watch import ProcessWatch, write_watched
+from flows.process_watch import ProcessWatch, keep_watch
 from flows.settings import Settings
 from flows.stage_metrics import StageCollector
 from flows.warm import warm_entries
@@ -248,7 +248,7 @@ class Prepared:
             health = [feed.health for feed in self.feeds]
             at = self.now()
             await asyncio.to_thread(write_feed_health, store, health, at=at)
-            await asyncio.to_thread(write_watched, store, watch.look(at), simulated=simulated)
+            await asyncio.to_thread(keep_watch, watch, store, at, simulated=simulated)
 
         return report
 

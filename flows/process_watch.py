@@ -5,6 +5,7 @@ alerts stand in a table of their own, and no replay gives them again.
 """
 
 import os
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from connectors.alerts.records import write_process_alerts
+from connectors.alerts.records import standing_process_alerts, write_process_alerts
 from connectors.sinks.store import open_store
 from operators.alert_book import AlertBook, Condition
 from operators.alert_settings import ProcessRules
@@ -27,6 +28,7 @@ _LATENCIES = {
     "received_to_checked": ("tick_p99_ms", "tick until it is checked"),
     "clock_to_decision": ("decision_p99_ms", "bar's Clock to its decision"),
 }
+_RULES = ("cpu", *_LATENCIES)
 
 
 class Load(NamedTuple):
@@ -77,9 +79,19 @@ class ProcessWatch:
             rule_per_minute=5,
             total_per_minute=10,
         )
+        self.recalled = False  # whether the book goes on from what the store has
         self._before: tuple[Load, Load] | None = None
         self._above: dict[str, int] = {}  # since when, by rule
         self._past: deque[tuple[int, dict[str, list[int]]]] = deque()  # buckets of timers
+
+    def recall(self, store: sqlite3.Connection, now: int) -> None:
+        """Bring the book to what fires by the store; from `now` on it must stay away to be over."""
+        standing = self.book.state.standing
+        standing.clear()
+        standing.update(standing_process_alerts(store, _RULES, _PROCESS))
+        for each in standing.values():
+            each.held_at = now
+        self.recalled = True
 
     def look(self, now: int) -> list[Alert]:
         """Return what is new at `now` (UNIX ns)."""
@@ -92,7 +104,7 @@ class ProcessWatch:
                 rule, _PROCESS
             ):
                 lasting.append(condition._replace(since=since))
-        return self.book.judge(now, lasting, ("cpu", *_LATENCIES))
+        return self.book.judge(now, lasting, _RULES)
 
     def _processors(self) -> Iterator[Condition]:
         before, self._before = self._before, self.read()
@@ -142,12 +154,22 @@ def _between(before: list[int] | None, after: list[int]) -> Timer:
     return window
 
 
-def write_watched(store: Path, alerts: list[Alert], *, simulated: bool) -> None:
-    """Store alerts, by a connection of their own.
+def keep_watch(watch: ProcessWatch, store: Path, now: int, *, simulated: bool) -> None:
+    """Look at `now` and store what is new, by a connection of its own.
+
+    The first look, and the one after what could not be stored, begins with what fires by the
+    store: so a restart ends what it finds there, and what was not stored is told again.
 
     Raises:
-        StoreError: the store cannot be written.
+        StoreError: the store cannot be used.
     """
-    if alerts:
+    if not watch.recalled:
         with closing(open_store(store)) as rows:
-            write_process_alerts(rows, alerts, simulated=simulated)
+            watch.recall(rows, now)
+    alerts = watch.look(now)
+    if not alerts:
+        return
+    watch.recalled = False
+    with closing(open_store(store)) as rows:
+        write_process_alerts(rows, alerts, simulated=simulated)
+    watch.recalled = True

@@ -167,7 +167,8 @@ class Alerts:
             before = held.get(symbol, 0.0)
             quantity, price = now.get(symbol, (0.0, 0.0))
             change = (quantity - before) * price / portfolio.equity
-            if _sign(before) == _sign(quantity) and abs(change) < self.rules.position_change:
+            small = not change or abs(change) < self.rules.position_change
+            if _sign(before) == _sign(quantity) and small:
                 continue
             if quantity:
                 held[symbol] = quantity

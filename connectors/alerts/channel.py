@@ -66,12 +66,20 @@ class AppriseChannel:
 
 
 def _hide_parts(url: str) -> None:
-    """Make user, password, and each part of path and query of a URL secrets."""
+    """Make user, password, and each part of path and query of a URL secrets.
+
+    In its own case: what `urlsplit` takes for the name and port of a server is often a token.
+    """
     parts = urlsplit(url)
-    pieces = [parts.username, parts.password, *parts.path.split("/")]
+    user, _, server = parts.netloc.rpartition("@")
+    _, _, password = user.partition(":")
+    pieces = [user, *user.replace("@", ":").split(":"), *parts.path.split("/")]
     pieces += [value for _, value in parse_qsl(parts.query)]
     if parts.scheme not in {"json", "jsons", "mailto", "mailtos", "xml", "xmls", "form", "forms"}:
-        pieces.append(parts.hostname)  # where many services have their first token
+        pieces += [server, *server.split(":")]  # where many services have their first token
+    if password:  # however short
+        Secret(password)
+        Secret(unquote(password))
     for piece in pieces:
         if piece and len(piece) >= _LEAST:
             Secret(piece)

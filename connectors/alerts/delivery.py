@@ -16,35 +16,21 @@ import structlog
 
 from connectors.alerts.channel import Channel, ChannelError
 from connectors.alerts.messages import Message, Row, compose, event_id
-from connectors.alerts.records import silences, write_process_alerts
+from connectors.alerts.records import silences, standing_process_alerts, write_process_alerts
 from connectors.alerts.settings import DeliverySettings
+from connectors.alerts.waiting import RULE, last_written, sort_out, waiting
 from connectors.resilience import Backoff
 from connectors.sinks.store import open_store, transaction
 from connectors.sinks.tables import TABLES
-from operators.alert_book import AlertBook, Condition, Standing, fingerprint_of
+from operators.alert_book import AlertBook, Condition
 from operators.errors import EngineError
-from operators.messages import SECOND, AlertState, Severity
+from operators.messages import SECOND, Severity
 
-RULE = "delivery"  # of the alert that a target is down
 LOOK = 0.25  # seconds between looks at the store
 _LEAVE = 15.0  # seconds for the message that is being sent when told to stop
-_MOST = 20_000  # alerts read at once
-_SKIPPED = frozenset({"silenced", "acknowledged", "old", "own", "untold"})
 _PENDING = """
     SELECT * FROM deliveries WHERE target = ? AND state = 'pending' AND severity IN ({severities})
     ORDER BY made_at LIMIT 1
-"""
-_WAITING = """
-    SELECT * FROM all_alerts AS a WHERE severity IN ({severities}) AND NOT EXISTS (
-        SELECT 1 FROM routed_alerts WHERE target = ?
-        AND event_id = a.fingerprint || ':' || a.ts_event || ':' || a.state
-    ) ORDER BY ts_event, fingerprint LIMIT ?
-"""
-_NEWEST = "SELECT (SELECT max(rowid) FROM alerts), (SELECT max(rowid) FROM process_alerts)"
-_TOLD = """
-    SELECT r.outcome FROM all_alerts AS a JOIN routed_alerts AS r
-    ON r.event_id = a.fingerprint || ':' || a.ts_event || ':' || a.state
-    WHERE r.target = ? AND a.alert_id = ? AND a.state = 'firing'
 """
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +63,8 @@ class Lane:
         self.backoff = Backoff(1.0, settings.most_rest_seconds)
         self._not_before = 0.0  # of the monotonic clock
         self._first_seen: float | None = None
-        self._looked_at: tuple[int | None, ...] | None = None  # where nothing was new
+        self._looked_at: tuple[object, ...] | None = None  # where nothing was new
+        self._taken = ""  # the last message that the target has accepted
         self.book = AlertBook(  # of this target's being down
             clear_ns=0,
             repeat_ns=round(settings.give_up_seconds) * SECOND,
@@ -94,29 +81,34 @@ class Lane:
         if self.clock() < self._not_before:
             return False
         query = _PENDING.format(severities=_marks(self.severities))
-        waiting = store.execute(query, (self.target, *self.severities)).fetchone()
-        if waiting is None and not self._form(store):
-            return False
-        if waiting is not None:
-            self._send(store, dict(waiting))
+        pending = store.execute(query, (self.target, *self.severities)).fetchone()
+        if pending is None:
+            return self._form(store)
+        self._send(store, dict(pending))
         return True
 
     def _form(self, store: sqlite3.Connection) -> bool:
         """Make a message of what waits, if it is time."""
-        newest = tuple(store.execute(_NEWEST).fetchone())
-        if newest == self._looked_at and self._first_seen is None:
+        began = self._first_seen
+        if began is not None and self.clock() - began < self.settings.group_seconds:
             return False
-        query = _WAITING.format(severities=_marks(self.severities))
-        rows = [dict(r) for r in store.execute(query, (*self.severities, self.target, _MOST))]
+        silent = silences(store, now=self.now())
+        # What fires still is told when its silence ends.
+        found = (*last_written(store), frozenset(each.silence_id for each in silent))
+        if found == self._looked_at and began is None:
+            return False
+        rows = waiting(store, self.target, self.severities, silent)
         if not rows:
-            self._first_seen, self._looked_at = None, newest
+            self._first_seen, self._looked_at = None, found
             return False
-        if self.gathers:
-            if self._first_seen is None:
-                self._first_seen = self.clock()
-            if self.clock() - self._first_seen < self.settings.group_seconds:
+        if self.gathers and began is None:
+            self._first_seen = self.clock()
+            if self.settings.group_seconds > 0:
                 return False
-        wanted, skipped = self._sorted_out(store, rows)
+        wanted, skipped = sort_out(
+            store, self.target, rows, silent,
+            now=self.now(), old_seconds=self.settings.old_seconds,
+        )  # fmt: skip
         made = compose(self.target, wanted, self.settings.lines, run=self.run) if wanted else None
         with transaction(store):
             at = self.now()
@@ -133,53 +125,21 @@ class Lane:
         row = (made.delivery_id, self.target, worst, at, made.title, made.body, len(made.events))
         store.execute(TABLES["deliveries"].upsert, (*row, "pending", 0, None, ""))
 
-    def _sorted_out(
-        self, store: sqlite3.Connection, rows: list[Row]
-    ) -> tuple[list[Row], list[tuple[Row, str]]]:
-        """Part what people are to be told from what they are not, with the reason."""
-        silent = silences(store, now=self.now())
-        seen = {row[0] for row in store.execute("SELECT alert_id FROM acknowledgements")}
-        newest = store.execute(
-            "SELECT max(coalesce((SELECT max(ts_close) FROM portfolio), 0),"
-            " coalesce((SELECT max(ts_event) FROM all_alerts), 0))"
-        ).fetchone()[0]
-        old = newest - round(self.settings.old_seconds) * SECOND
-        wanted: list[Row] = []
-        skipped: list[tuple[Row, str]] = []
-        told: set[str] = set()
-        for row in rows:
-            why = ""
-            if row["rule"] == RULE and row["subject"] == self.target:
-                why = "own"  # whom it would tell that it is down
-            elif any(s.covers(row["rule"], row["severity"], row["subject"]) for s in silent):
-                why = "silenced"
-            elif row["state"] == AlertState.RESOLVED:
-                why = "" if row["alert_id"] in told else self._untold(store, row)
-            elif row["alert_id"] in seen:
-                why = "acknowledged"
-            elif row["ts_event"] < old and row["severity"] != Severity.CRITICAL:
-                why = "old"
-            if why:
-                skipped.append((row, why))
-            else:
-                wanted.append(row)
-                told.add(row["alert_id"])
-        return wanted, skipped
-
-    def _untold(self, store: sqlite3.Connection, row: Row) -> str:
-        """Say why nobody wants to hear of this end: the begin was kept from them."""
-        outcomes = [r[0] for r in store.execute(_TOLD, (self.target, row["alert_id"]))]
-        # Seen by a person who had been told of it before.
-        kept = _SKIPPED - {"acknowledged"}
-        return "untold" if outcomes and all(each in kept for each in outcomes) else ""
-
     def _send(self, store: sqlite3.Connection, message: Row) -> None:
         attempts = message["attempts"] + 1
         error = ""
-        try:
-            self.channel.send(message["title"], message["body"])
-        except ChannelError as failed:
-            error = str(failed)
+        if message["delivery_id"] != self._taken:  # else only the store does not know yet
+            try:
+                self.channel.send(message["title"], message["body"])
+            except ChannelError as failed:
+                error = str(failed)
+        # Before the store is told: should it refuse, nothing goes out again before its time.
+        if error:
+            self._not_before = self.clock() + self.backoff.next()
+        else:
+            self._taken = message["delivery_id"]
+            self._not_before = self.clock() + self.apart
+            self.backoff.reset()
         at = self.now()
         given_up = at - message["made_at"] > self.settings.give_up_seconds * SECOND
         state = "delivered" if not error else "failed" if given_up else "pending"
@@ -188,10 +148,6 @@ class Lane:
             "WHERE delivery_id = ?",
             (state, attempts, at, error, message["delivery_id"]),
         )
-        rest = self.backoff.next() if error else self.apart
-        self._not_before = self.clock() + rest
-        if not error:
-            self.backoff.reset()
         self._report(store, attempts, error)
         if error and (given_up or attempts in {1, self.settings.report_after}):
             _log.warning(
@@ -215,17 +171,9 @@ class Lane:
 
     def _recall(self, store: sqlite3.Connection) -> None:
         """Bring the book to what stands in the store: another worker, or lane, may have told it."""
-        name = fingerprint_of(RULE, self.target)
-        row = store.execute(
-            "SELECT * FROM process_alerts WHERE fingerprint = ? ORDER BY ts_event DESC LIMIT 1",
-            (name,),
-        ).fetchone()
-        self.book.state.standing.clear()
-        if row is not None and row["state"] == AlertState.FIRING:
-            since, told_at = row["since"], row["ts_event"]
-            self.book.state.standing[name] = Standing(
-                (RULE, row["severity"], self.target, row["summary"], {}), since, told_at, told_at
-            )
+        standing = self.book.state.standing
+        standing.clear()
+        standing.update(standing_process_alerts(store, (RULE,), self.target))
 
 
 class DeliveryWorker:

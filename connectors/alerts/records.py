@@ -3,6 +3,7 @@
 All functions take an open store, which must be the calling thread's own. Times are UNIX ns.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -14,6 +15,7 @@ import msgspec
 from connectors.sinks.sqlite import alert_row
 from connectors.sinks.store import path_of, transaction, write_error
 from connectors.sinks.tables import TABLES
+from operators.alert_book import Standing, fingerprint_of
 from operators.errors import InputError
 from operators.messages import Alert, AlertState
 
@@ -108,6 +110,27 @@ def write_process_alerts(
     rows = [alert_row(alert, int(simulated)) for alert in alerts]
     if rows:
         _write(store, "process_alerts", rows)
+
+
+def standing_process_alerts(
+    store: sqlite3.Connection, rules: Iterable[str], subject: str
+) -> dict[str, Standing]:
+    """Return which alerts of `rules` about `subject` fire by the store, for a book to go on from.
+
+    By fingerprint; each was held when it was told last.
+    """
+    found: dict[str, Standing] = {}
+    for name in (fingerprint_of(rule, subject) for rule in rules):
+        row = store.execute(
+            "SELECT * FROM process_alerts WHERE fingerprint = ? ORDER BY ts_event DESC LIMIT 1",
+            (name,),
+        ).fetchone()
+        if row is not None and row["state"] == AlertState.FIRING:
+            facts = json.loads(row["facts"])
+            condition = (row["rule"], row["severity"], subject, row["summary"], facts)
+            told_at = row["ts_event"]
+            found[name] = Standing(condition, row["since"], told_at, told_at)
+    return found
 
 
 def silence(

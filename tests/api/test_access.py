@@ -366,23 +366,28 @@ def test_body_that_trickles_in_is_not_waited_for_either(store, tmp_path):
 
 
 def test_those_who_listen_take_no_request_of_others(store, tmp_path):
-    with served(store, tmp_path, requests_at_once=4) as api, api.client() as client:
-        with ExitStack() as listeners:
-            for _ in range(5):
-                listeners.enter_context(client.stream("GET", "/api/v1/events"))
-            assert client.get("/api/v1/health/live").status_code == 200
-            assert client.post(STOP, json=WHY).status_code == 202
+    with (
+        served(store, tmp_path, requests_at_once=4) as api,
+        api.client() as client,
+        ExitStack() as listeners,
+    ):
+        for _ in range(5):
+            listeners.enter_context(client.stream("GET", "/api/v1/events"))
+        assert client.get("/api/v1/health/live").status_code == 200
+        assert client.post(STOP, json=WHY).status_code == 202
 
 
 def test_push_ends_with_the_session(locked):
-    with login(locked, name="dora") as (client, token):
-        with client.stream("GET", "/api/v1/events") as answer:
-            told = answer.iter_lines()
-            assert next(told) == "event: hello"
-            with locked.client(cookies=dict(client.cookies)) as out:
-                ended = out.delete("/api/v1/session", headers={"X-CSRF-Token": token})
-                assert ended.status_code == 204
-            rest = list(told)  # to its end
+    with (
+        login(locked, name="dora") as (client, token),
+        client.stream("GET", "/api/v1/events") as answer,
+    ):
+        told = answer.iter_lines()
+        assert next(told) == "event: hello"
+        with locked.client(cookies=dict(client.cookies)) as out:
+            ended = out.delete("/api/v1/session", headers={"X-CSRF-Token": token})
+            assert ended.status_code == 204
+        rest = list(told)  # to its end
     assert rest[-1] == ""
 
 

@@ -18,7 +18,7 @@ from connectors.alerts.records import (
     silences,
 )
 from connectors.alerts.settings import DeliverySettings, Routes, Target
-from connectors.secrets import Secret
+from connectors.secrets import Secret, redact
 from connectors.sinks.store import open_store
 from operators.errors import InputError, SettingsError
 from operators.messages import SECOND
@@ -333,3 +333,20 @@ def test_a_store_that_is_locked_for_a_while_delays_and_loses_nothing(store):
             other.execute("COMMIT")
         store_messages(store, alert())
         until(lambda: len(hook.taken) == 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "hidden"),
+    [
+        (
+            "tgram://123456789:AAabcDEFghiJKLmnoPQRstuVWXyz1234567/-100200300/",
+            ["123456789", "AAabcDEFghiJKLmnoPQRstuVWXyz1234567"],
+        ),
+        ("discord://4017294401/C4n4ryOfMixedCase", ["4017294401", "C4n4ryOfMixedCase"]),
+        ("json://somebody:Pq7@127.0.0.1:9/", ["somebody", "Pq7"]),
+    ],
+)
+def test_each_part_of_a_url_is_hidden_as_it_is_written(url, hidden):
+    AppriseChannel("phone", Secret(url))
+    for part in hidden:
+        assert redact(f"refused: {part} is wrong") == "refused: *** is wrong"

@@ -1,10 +1,15 @@
 """What is watched beside the stream: it lasts, is told, and is over."""
 
+from contextlib import closing
+
 import pytest
 
-from flows.process_watch import Load, ProcessWatch, loads
+from connectors.alerts.records import active_alerts, read_alerts
+from connectors.sinks.store import open_store
+from flows.process_watch import Load, ProcessWatch, keep_watch, loads
 from operators import metrics
 from operators.alert_settings import ProcessRules
+from operators.errors import StoreError
 from operators.messages import SECOND, AlertState
 
 RULES = ProcessRules(lasting_seconds=20.0, clear_seconds=10.0, window_seconds=30.0)
@@ -96,3 +101,71 @@ def test_this_machine_can_be_read():
     machine, own = loads()
     assert 0 < machine.busy < machine.all
     assert 0 < own.busy < own.all
+
+
+def stored(path, read):
+    with closing(open_store(path, readonly=True)) as store:
+        return read(store)
+
+
+def keep(watch, path, times):
+    for at in times:
+        keep_watch(watch, path, at * SECOND, simulated=False)
+
+
+def test_what_fired_before_a_restart_is_over_after_it(tmp_path):
+    path, machine = tmp_path / "run.sqlite", Machine()
+    machine.share = 0.97
+    keep(ProcessWatch(RULES, machine.read), path, range(0, 60, 5))
+    (begun,) = stored(path, active_alerts)
+    machine.share = 0.2
+    again = ProcessWatch(RULES, machine.read)
+    keep(again, path, range(60, 70, 5))
+    assert stored(path, active_alerts) == [begun]  # it has the time to clear
+    keep(again, path, range(70, 80, 5))
+    assert stored(path, active_alerts) == []
+    assert {row["alert_id"] for row in stored(path, read_alerts)} == {begun["alert_id"]}
+
+
+def test_what_fires_on_after_a_restart_is_not_told_again(tmp_path):
+    path, machine = tmp_path / "run.sqlite", Machine()
+    machine.share = 0.97
+    keep(ProcessWatch(RULES, machine.read), path, range(0, 60, 5))
+    keep(ProcessWatch(RULES, machine.read), path, range(60, 120, 5))
+    assert len(stored(path, read_alerts)) == 1
+
+
+def refusing(path, *, state):
+    """Let the store take no alert of this state, as if its disk were full."""
+    with closing(open_store(path)) as store:
+        store.execute(
+            f"CREATE TRIGGER full BEFORE INSERT ON process_alerts WHEN new.state = '{state}' "
+            "BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        )
+
+
+def taking(path):
+    with closing(open_store(path)) as store:
+        store.execute("DROP TRIGGER full")
+
+
+def test_an_alert_that_could_not_be_stored_is_told_later_and_so_is_its_end(tmp_path):
+    path, machine = tmp_path / "run.sqlite", Machine()
+    watch = ProcessWatch(RULES, machine.read)
+    machine.share = 0.97
+    refusing(path, state="firing")
+    keep(watch, path, range(0, 25, 5))
+    with pytest.raises(StoreError, match="could not be written"):
+        keep(watch, path, [25])
+    taking(path)
+    keep(watch, path, [30])
+    (begun,) = stored(path, active_alerts)
+    assert begun["since"] == 5 * SECOND  # the first measurement
+    machine.share = 0.2
+    refusing(path, state="resolved")
+    keep(watch, path, [35])
+    with pytest.raises(StoreError, match="could not be written"):
+        keep(watch, path, [40])
+    taking(path)
+    keep(watch, path, range(45, 60, 5))
+    assert stored(path, active_alerts) == []

@@ -136,6 +136,17 @@ def test_positions_that_open_grow_turn_and_close_are_told():
     }
 
 
+def test_a_position_that_stays_as_it_is_is_no_news_though_every_change_is():
+    alerts = stage(position_change=0.0)
+
+    def holds(seconds, quantity):
+        held = (Holding(symbol="A", quantity=quantity, price=100.0),)
+        return decision(ts_close=seconds * SECOND, holdings=held, equity=10_000.0)
+
+    found = [run(alerts, holds(s, quantity)) for s, quantity in enumerate([10.0, 10.0, 10.1])]
+    assert [len(some) for some in found] == [1, 0, 1]
+
+
 def test_strong_signals_are_told_once_until_they_have_faded():
     alerts = stage()
     scores = [0.7, 0.85, 0.9, 0.7, 0.85, 0.5, 0.85, -0.85]
