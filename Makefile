@@ -36,8 +36,8 @@ $(BIN)/python:
 
 install: .venv/.core ## install the engine (no torch)
 
-run: .venv/.core ## install, then replay the shipped recording through the whole engine
-	$(BIN)/nextgen demo
+run: .venv/.core ## install, then replay the shipped recording; the dashboard shows it live
+	$(BIN)/nextgen demo --serve
 
 exchange: .venv/.exchange ## serve the fake venue on port 8900, for `nextgen run --exchange`
 	$(BIN)/nextgen exchange
@@ -62,6 +62,7 @@ bench: .venv/.exchange ## speed: p50 and p99 of each stage, raw lines to signals
 	$(BIN)/python -m tests.benchmarks.replay
 	$(BIN)/python -m tests.benchmarks.models
 	$(BIN)/python -m tests.benchmarks.live
+	$(BIN)/python -m tests.benchmarks.api
 
 train: .venv/.full ## train every model from DATA=folder
 	@test -n "$(DATA)" || { echo "say where the data are: make train DATA=folder" >&2; exit 2; }

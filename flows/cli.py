@@ -15,8 +15,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flows.cli_alerts import app as alerts_app
+from flows.cli_api import app as api_app
 from flows.cli_scale import ServicesFile
 from flows.cli_scale import app as scale_app
+from flows.cli_secrets import app as secrets_app
 from operators.errors import EngineError
 
 # Errors that are sentences for people, by the module that defines them. A module that was
@@ -91,6 +94,9 @@ app = typer.Typer(
 )
 
 app.add_typer(scale_app)  # its commands are commands of ours
+app.add_typer(alerts_app, name="alerts")
+app.add_typer(api_app, name="api")
+app.add_typer(secrets_app, name="secrets")
 
 Store = Annotated[Path, typer.Argument(metavar="STORE", help="A file made by run, replay or demo.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -129,13 +135,17 @@ def demo(
     store: Annotated[Path, typer.Option(help="Where to keep the run; replaced.")] = Path(
         "runs/demo.sqlite"
     ),
+    serve: Annotated[
+        bool, typer.Option(help="Serve API and dashboard beside it, until Ctrl-C.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Replay the shipped recording through the whole engine, live on the screen."""
-    from flows.commands_run import run_demo
+    from flows.commands_run import run_demo, run_demo_served
 
-    run_demo(_speed(speed), tuple(headline or ()), store, quiet=quiet, as_json=as_json)
+    run = run_demo_served if serve else run_demo
+    run(_speed(speed), tuple(headline or ()), store, quiet=quiet, as_json=as_json)
 
 
 @app.command()

@@ -2,15 +2,19 @@
 
 import gzip
 import json
+import signal
+import sys
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from rich.console import Console
 
 from connectors.sinks.store import open_store
+from connectors.sources.stopping import install_stop_signals
 from flows.board import Board
 from flows.engine import run_replay
 from flows.reports import print_summary
@@ -66,6 +70,29 @@ def run_demo(
         fast_until=warm,
     )
     _run(request, settings, "nextgen demo", quiet=quiet, as_json=as_json)
+
+
+def run_demo_served(
+    speed: float | None, headlines: Sequence[str], store: Path, *, quiet: bool, as_json: bool
+) -> None:
+    """Run the demo with API and dashboard beside it; at a terminal they stay until Ctrl-C."""
+    # They cost a second of imports, and only then.
+    from flows.commands_api import api_beside  # noqa: PLC0415
+
+    console = Console(stderr=as_json)
+    signal.signal(signal.SIGTERM, _leave)  # so that the API ends, too, whenever it comes
+    with api_beside(store) as address:
+        console.print(f"dashboard: {address}", style="bold", soft_wrap=True)
+        run_demo(speed, headlines, store, quiet=quiet, as_json=as_json)
+        if sys.stdin.isatty() and not as_json:
+            console.print(f"the dashboard stays at {address}; Ctrl-C ends it", soft_wrap=True)
+            ended = Event()
+            install_stop_signals(ended)
+            ended.wait()
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _run(request: Request, settings: Settings, title: str, *, quiet: bool, as_json: bool) -> None:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from connectors.secrets import Secret
 from connectors.sinks.compare import Comparison
-from flows.services import load_services, secret
+from flows.secret_lookup import find_secret
+from flows.services import load_services
 from flows.store_check import StoreReport, check_stores
 from flows.terminal import moment, printable
 from operators.errors import SettingsError
@@ -48,7 +49,7 @@ def migrate_command(services: Path | None) -> None:
             "there is no PostgreSQL to migrate: name a file with a table [postgresql] by "
             "--services, or by NEXTGEN_SERVICES"
         )
-    before, now = migrate(settings, secret("POSTGRESQL_PASSWORD") or Secret())
+    before, now = migrate(settings, find_secret("POSTGRESQL_PASSWORD") or Secret())
     done = "has layout" if before == now else f"had layout {before or 'none'}, and now has"
     Console().print(f"the database {settings.database} {done} {now}", markup=False)
 

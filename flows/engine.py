@@ -18,6 +18,7 @@ from bytewax.outputs import Sink
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
+from connectors.inlet import Inlet, inlet_folder
 from connectors.sinks.dead_letters import DeadLetters
 from connectors.sinks.log import Log, LogSink
 from connectors.sinks.sqlite import SqliteSink
@@ -31,6 +32,7 @@ from connectors.sources.replay import (
 )
 from connectors.sources.stopping import install_stop_signals
 from flows.board import Board, ViewSink
+from flows.heart import Heart
 from flows.latency import Latency
 from flows.models import load_models
 from flows.recovery_faults import telling_of
@@ -107,13 +109,14 @@ def run_replay(
     inputs, settings = inputs_for(settings, paths, headlines)
     described = describe_inputs([*paths, *headlines])
 
-    def source(stop: Event, _: str) -> Source[Raw]:
+    def source(stop: Event, _: str, inlet: Inlet) -> Source[Raw]:
         return ReplaySource(
             inputs,
             speed=speed,
             fast_until=fast_until,
             stop=stop,
             on_progress=None if board is None else _progress_of(board),
+            inlet=inlet,
         )
 
     return run_flow(
@@ -131,11 +134,12 @@ def run_replay(
     )
 
 
-def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool:
+def run_flow(run: Run, make_source: Callable[[Event, str, Inlet], Source[Raw]]) -> bool:
     """Run the whole engine over one source; return whether its input was used up.
 
-    `make_source` gets the event that ends the input, and "fresh" or "resume". A run that was
-    stopped or killed goes on where it was when it is called again.
+    `make_source` gets the event that ends the input, "fresh" or "resume", and the inlet by which
+    operators' orders come. A run that was stopped or killed goes on where it was when it is
+    called again.
 
     Raises:
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
@@ -151,7 +155,10 @@ def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool
         recovery = recovery_at(recovery_folder(store))
         stop = Event()
         install_stop_signals(stop)
-        source = make_source(stop, how)
+        inlet = stack.enter_context(Inlet(inlet_folder(store)))
+        if how == "fresh":
+            inlet.clear()
+        source = make_source(stop, how, inlet)
         simulated = settings.group.simulated
         outbox: list[tuple[str, Sink[Any]]] = []
         proven = None
@@ -185,6 +192,7 @@ def run_flow(run: Run, make_source: Callable[[Event, str], Source[Raw]]) -> bool
             gc.collect()
             gc.freeze()
         begin = time.monotonic()
+        stack.enter_context(Heart(inlet_folder(store), live=run.live))
         with telling_of(recovery):
             cli_main(
                 build(settings, models, source, sinks, run.latency),

@@ -1,7 +1,7 @@
 """Which feeds a live run listens to: the [live] and [feeds] tables of a profile.
 
 Nothing here decides a signal: what the feeds delivered stands in the log. So these settings
-are no part of a run's identity, and keys come from the environment alone.
+are no part of a run's identity, and keys are secrets.
 """
 
 import os
@@ -39,7 +39,7 @@ from connectors.sources.stocktwits import StockTwitsFeed, StockTwitsSettings
 from connectors.sources.symbol_book import SymbolBook
 from connectors.sources.yahoo import YahooFeed
 from connectors.sources.yahoo_settings import YahooSettings
-from flows.settings import secret_from_environment
+from flows.secret_lookup import find_secret
 from operators.errors import InputError, SettingsError
 
 NEWS = (
@@ -101,25 +101,21 @@ class Keys(NamedTuple):
     author: bytes | None = None
 
 
-def keys_from_environment() -> Keys:
-    """Return the keys that NEXTGEN_... variables, or the files they name, hold.
+def find_keys() -> Keys:
+    """Return the keys that the environment or the secrets file holds.
 
     Raises:
-        SettingsError: such a file cannot be read.
+        SettingsError: a file that a variable names cannot be read.
+        SecretsError: the secrets file cannot be opened.
     """
-
-    def secret(name: str) -> Secret | None:
-        found = secret_from_environment(name)
-        return None if found is None else Secret(found)
-
-    author = secret_from_environment("AUTHOR_KEY")
+    author = find_secret("AUTHOR_KEY")
     return Keys(
-        alpha_vantage=secret("ALPHA_VANTAGE_KEY"),
-        binance=secret("BINANCE_KEY"),
-        reddit_id=secret("REDDIT_ID"),
-        reddit_secret=secret("REDDIT_SECRET"),
-        coindesk=secret("COINDESK_KEY"),
-        author=None if author is None else author.encode(),
+        alpha_vantage=find_secret("ALPHA_VANTAGE_KEY"),
+        binance=find_secret("BINANCE_KEY"),
+        reddit_id=find_secret("REDDIT_ID"),
+        reddit_secret=find_secret("REDDIT_SECRET"),
+        coindesk=find_secret("COINDESK_KEY"),
+        author=None if author is None else author.reveal().encode(),
     )
 
 

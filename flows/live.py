@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from connectors.feed_metrics import FeedCollector
 from connectors.feeds import Feed
+from connectors.inlet import Inlet, inlet_folder
+from connectors.inlet_feed import InletFeed
 from connectors.live import FeedThread, LiveLog, LiveSource, open_live_log
 from connectors.recorder import Recorder
 from connectors.selector import Selector
@@ -26,11 +28,14 @@ from connectors.sequencer import SequencerSettings
 from connectors.sinks.health import write_feed_health
 from connectors.sources.stopping import install_stop_signals
 from connectors.venue_clock import VenueClock
+from flows.alerting import AlertProcess
 from flows.board import Board
 from flows.engine import Run, run_flow
-from flows.feeds import LiveProfile, keys_from_environment, open_feeds, tls_of
+from flows.error_reports import report_errors
+from flows.feeds import LiveProfile, find_keys, open_feeds, tls_of
 from flows.latency import Latency
 from flows.logs import log_to_standard_error
+from flows.process_watch import ProcessWatch, keep_watch
 from flows.settings import Settings
 from flows.stage_metrics import StageCollector
 from flows.warm import warm_entries
@@ -100,9 +105,10 @@ def run_live(
         registry=prepared.registry,
     )
 
-    def source(stop: Event, how: str) -> Source[Raw]:
+    def source(stop: Event, how: str, _: Inlet) -> Source[Raw]:
         if how == "fresh" and overwrite:
             shutil.rmtree(journal_folder(store), ignore_errors=True)
+        prepared.feeds.append(InletFeed(inlet_folder(store)))
         return prepared.source(journal_folder(store), stop, prepared.health_into(store))
 
     with prepared:
@@ -141,6 +147,7 @@ class Prepared:
 
     def __init__(self, request: Request, record: Path | None = None) -> None:
         log_to_standard_error()
+        report_errors()
         settings, profile = request.settings, request.profile
         self.request = request
         self.folder = record or request.record
@@ -150,7 +157,7 @@ class Prepared:
             self.feeds: list[Feed] = open_feeds(
                 profile,
                 settings.symbols,
-                keys_from_environment(),
+                find_keys(),
                 self.tls,
                 simulated=settings.group.simulated,
             )
@@ -223,14 +230,25 @@ class Prepared:
         return LiveSource(lambda resume: self.open(journal, resume, report), stop)
 
     def health_into(self, store: Path) -> Callable[[], Awaitable[None]]:
-        """Return what writes, each few calls, into a store how the feeds do."""
+        """Return what writes, each few calls, into a store how feeds and process do.
+
+        It also keeps a process going that delivers alerts, if anybody is to be told.
+        """
+        settings = self.request.settings
+        simulated = settings.group.simulated
+        watch = ProcessWatch(settings.alerts.process)
+        alerts = AlertProcess(store, settings.alerts.delivery)
+        self._stack.callback(alerts.end)
         seconds = count()
 
         async def report() -> None:
             if next(seconds) % _REPORT_EVERY:
                 return
+            await asyncio.to_thread(alerts.keep)
             health = [feed.health for feed in self.feeds]
-            await asyncio.to_thread(write_feed_health, store, health, at=self.now())
+            at = self.now()
+            await asyncio.to_thread(write_feed_health, store, health, at=at)
+            await asyncio.to_thread(keep_watch, watch, store, at, simulated=simulated)
 
         return report
 

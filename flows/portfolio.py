@@ -27,7 +27,7 @@ from operators.keyed import Cuts, run_keyed
 from operators.messages import Barrier, Commit, Fused, Part
 
 KEY = "portfolio"
-PARTS = frozenset({("gather", KEY), ("risk", KEY), ("outcomes", KEY)})
+PARTS = frozenset({("gather", KEY), ("risk", KEY), ("outcomes", KEY), ("alerts", KEY)})
 
 
 def build(

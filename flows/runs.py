@@ -104,6 +104,7 @@ def begin_run(
         if last["identity"] != identity:
             _refuse(store, last, settings, inputs, models)
         if last["finished"] is None and recovery.is_dir() and any(recovery.iterdir()):
+            _tell_alerts(store, last, settings)
             return "resume"
     try:
         # The folder first: killed in between, the next start finds no folder and starts over.
@@ -132,6 +133,18 @@ def begin_run(
     except sqlite3.Error as error:
         raise write_error(path_of(store), error) from error
     return "fresh"
+
+
+def _tell_alerts(store: sqlite3.Connection, last: sqlite3.Row, settings: Settings) -> None:
+    """Write down how a resumed run alerts now: it decides nothing, and others read it there."""
+    told = msgspec.structs.replace(run_settings(store), alerts=settings.alerts)
+    try:
+        store.execute(
+            "UPDATE runs SET settings = ? WHERE run_id = ?",
+            (msgspec.json.encode(told, order="sorted").decode(), last["run_id"]),
+        )
+    except sqlite3.Error as error:
+        raise write_error(path_of(store), error) from error
 
 
 def end_run(

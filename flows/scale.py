@@ -27,6 +27,7 @@ from connectors.sinks.sqlite_writer import SqliteWriter
 from connectors.sinks.writers import Writer
 from flows import ingest, portfolio, shards
 from flows.broker import Broker, await_agreed, begin, broker_of, run_to_end
+from flows.error_reports import report_errors
 from flows.logs import log_to_standard_error
 from flows.services import Services, writers_of
 from flows.settings import Settings
@@ -83,6 +84,7 @@ def run_shards(services: Services, text: str) -> bool:
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
     """
     log_to_standard_error()
+    report_errors()
     stop = begin()
     broker = broker_of(services)
     begun = await_agreed(broker, stop)
@@ -165,6 +167,7 @@ def run_portfolio(services: Services, patience: float | None) -> bool:
         EngineError, models.runtime.ModelError: what cannot be done, in one sentence.
     """
     log_to_standard_error()
+    report_errors()
     stop = begin()
     broker = broker_of(services)
     begun = await_agreed(broker, stop)
@@ -240,6 +243,7 @@ def run_archive(
         EngineError: what cannot be done, in one sentence.
     """
     log_to_standard_error()
+    report_errors()
     stop = begin()
     broker = broker_of(services)
     begun = await_agreed(broker, stop)

@@ -21,6 +21,7 @@ from connectors.sources.replay import ReplaySource
 from flows import ingest
 from flows.broker import Agreed, Broker, agreed_at, begin, broker_of, config_entry, run_to_end
 from flows.engine import inputs_for
+from flows.error_reports import report_errors
 from flows.live import Prepared, Request
 from flows.logs import log_to_standard_error
 from flows.models import load_models
@@ -93,6 +94,7 @@ def _ingest(
     inputs: list[dict[str, Any]],
 ) -> bool:
     log_to_standard_error()
+    report_errors()
     broker = broker_of(services)
     models = load_models(settings)
     count = broker.settings.partitions

@@ -1,4 +1,4 @@
-"""Where Kafka and the stores are: one TOML file, and passwords from the environment.
+"""Where Kafka and the stores are: one TOML file, and passwords from where secrets are.
 
 Nothing here decides anything: a run is the same wherever its results go.
 """
@@ -16,7 +16,7 @@ from connectors.sinks.postgresql_connection import PostgresqlSettings
 from connectors.sinks.postgresql_writer import PostgresqlWriter
 from connectors.sinks.redis_writer import RedisSettings, RedisWriter
 from connectors.sinks.writers import Writer
-from flows.settings import secret_from_environment
+from flows.secret_lookup import find_secret
 from operators.errors import SettingsError
 
 
@@ -71,29 +71,23 @@ def load_services(path: Path | None) -> Services:
 
 
 def kafka_password() -> str | None:
-    """Return Kafka's password: NEXTGEN_KAFKA_PASSWORD, or the file named by ..._FILE."""
-    return secret_from_environment("KAFKA_PASSWORD")
+    """Return Kafka's password: the secret KAFKA_PASSWORD."""
+    found = find_secret("KAFKA_PASSWORD")
+    return None if found is None else found.reveal()
 
 
 def writers_of(services: Services, profile: str) -> list[Writer]:
     """Return a writer for each store there is; nothing is connected yet.
 
-    Passwords come from NEXTGEN_REDIS_PASSWORD, NEXTGEN_POSTGRESQL_PASSWORD and
-    NEXTGEN_INFLUXDB_TOKEN, or the files that these with _FILE behind name.
+    Passwords are the secrets REDIS_PASSWORD, POSTGRESQL_PASSWORD and INFLUXDB_TOKEN.
     """
     made: list[Writer] = []
     if services.redis is not None:
-        made.append(RedisWriter(services.redis, secret("REDIS_PASSWORD")))
+        made.append(RedisWriter(services.redis, find_secret("REDIS_PASSWORD")))
     if services.postgresql is not None:
-        password = secret("POSTGRESQL_PASSWORD") or Secret()
+        password = find_secret("POSTGRESQL_PASSWORD") or Secret()
         made.append(PostgresqlWriter(services.postgresql, password))
     if services.influxdb is not None:
-        token = secret("INFLUXDB_TOKEN") or Secret()
+        token = find_secret("INFLUXDB_TOKEN") or Secret()
         made.append(InfluxWriter(services.influxdb, token, profile))
     return made
-
-
-def secret(name: str) -> Secret | None:
-    """Return the secret NEXTGEN_<name>, or what is in the file named by NEXTGEN_<name>_FILE."""
-    value = secret_from_environment(name)
-    return None if value is None else Secret(value)

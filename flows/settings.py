@@ -12,11 +12,14 @@ from typing import Any
 
 import msgspec
 
+from connectors.alerts.settings import DeliverySettings
+from connectors.secrets import Secret
 from models.bar_files import Label
 from models.calendars import CalendarError, sessions
 from models.inference import Device
 from models.ppo.rules import PositionRules, rules_for
 from models.runtime import ONNX, ModelError, read_manifest
+from operators.alert_settings import AlertRules, ProcessRules
 from operators.bars import BarSettings
 from operators.clocks import ClockSettings
 from operators.errors import SettingsError
@@ -70,6 +73,14 @@ class InputSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: tuple[str, ...] = ()  # what the demo replays, relative to the checkout
 
 
+class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people are told of, and how."""
+
+    rules: AlertRules = AlertRules()  # of the stream
+    process: ProcessRules = ProcessRules()  # of what is watched beside it
+    delivery: DeliverySettings = DeliverySettings()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a run is configured by."""
 
@@ -86,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fusion: FusionSettings = FusionSettings()
     risk: RiskSettings = RiskSettings()
     costs: CostSettings = CostSettings()
+    alerts: AlertSettings = AlertSettings()
     checkpoint_every: int = 60  # bars; explain replays at most this many
 
     def __post_init__(self) -> None:
@@ -306,6 +318,31 @@ def secret_from_environment(name: str) -> str | None:
         return Path(file).read_text("utf-8").strip() or None
     except (OSError, UnicodeDecodeError):
         raise SettingsError(f"NEXTGEN_{name}_FILE names a file that cannot be read") from None
+
+
+class SecretPlaces(msgspec.Struct, frozen=True):
+    """Where secrets are kept, and where their key is; see flows/secret_lookup.py."""
+
+    file: Path
+    default_key_file: Path
+    key: Secret | None
+    key_file: Path | None
+
+
+def secret_places() -> SecretPlaces:
+    """Return them: NEXTGEN_SECRETS_FILE, NEXTGEN_SECRETS_KEY, NEXTGEN_SECRETS_KEY_FILE.
+
+    By default file and key are in nextgen/ of the user's configuration.
+    """
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    folder = Path(home) / "nextgen"
+    key, key_file = (os.environ.get(f"NEXTGEN_SECRETS_KEY{end}") for end in ("", "_FILE"))
+    return SecretPlaces(
+        file=Path(os.environ.get("NEXTGEN_SECRETS_FILE") or folder / "secrets.json"),
+        default_key_file=folder / "secrets.key",
+        key=Secret(key) if key else None,
+        key_file=Path(key_file) if key_file else None,
+    )
 
 
 def demo_inputs(settings: Settings) -> list[Path]:

@@ -18,6 +18,7 @@ from bytewax.outputs import Sink
 from flows.latency import Latency
 from flows.models import Models, load_models
 from flows.settings import Settings, from_environment
+from operators.alerts import Alerts
 from operators.bars import Bars
 from operators.clocks import Clocks
 from operators.cross_section import CrossSections, CrossSectionSettings
@@ -27,6 +28,7 @@ from operators.headlines import score_headlines
 from operators.indicators import Indicators
 from operators.keyed import Cuts, run_keyed
 from operators.messages import (
+    Alert,
     Bar,
     Checkpoint,
     CrossSection,
@@ -173,7 +175,7 @@ def decide(
     latency: Latency | None = None,
     cuts: Cuts | None = None,
 ) -> KeyedStream[Any]:
-    """Take the universe's `Fused`; return decisions, outcomes and checkpoints."""
+    """Take the universe's `Fused`; return decisions, outcomes, checkpoints and alerts."""
     symbols, every = settings.symbols, settings.checkpoint_every
     decided = run_keyed(
         "risk",
@@ -183,7 +185,15 @@ def decide(
     )
     if latency is not None:
         decided = op.flat_map_batch("time_decided", decided, latency.decided)
-    return run_keyed("outcomes", decided, lambda _: Outcomes(models.forecaster.horizon_bars), cuts)
+    settled = run_keyed(
+        "outcomes", decided, lambda _: Outcomes(models.forecaster.horizon_bars), cuts
+    )
+    return run_keyed(
+        "alerts",
+        settled,
+        lambda _: Alerts(settings.alerts.rules, settings.risk.drawdown_steps),
+        cuts,
+    )
 
 
 def flow() -> Dataflow:
@@ -242,5 +252,5 @@ def bars_of(cross: CrossSection) -> Iterable[Bar | Repaired]:
 def results_of(items: list[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
     """Yield what is kept of decisions."""
     for key, message in items:
-        if isinstance(message, Decision | Outcome | Checkpoint | Tally):
+        if isinstance(message, Decision | Outcome | Checkpoint | Tally | Alert):
             yield key, message

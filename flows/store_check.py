@@ -23,7 +23,8 @@ from connectors.sinks.tiers import ColdTier, HotTier, Tier
 from connectors.sinks.writers import RowRefused, Rows, Writer
 from flows.delivery import outbox_folder
 from flows.runs import run_settings
-from flows.services import Services, secret, writers_of
+from flows.secret_lookup import find_secret
+from flows.services import Services, writers_of
 from operators.errors import SettingsError
 
 ANALYTICS = "influxdb"  # gives nothing back that could be compared
@@ -90,9 +91,9 @@ def check_stores(path: Path, services: Services, *, repair: bool = False) -> lis
 def _tiers(services: Services) -> list[Tier]:
     made: list[Tier] = []
     if services.redis is not None:
-        made.append(HotTier(services.redis, secret("REDIS_PASSWORD")))
+        made.append(HotTier(services.redis, find_secret("REDIS_PASSWORD")))
     if services.postgresql is not None:
-        password = secret("POSTGRESQL_PASSWORD") or Secret()
+        password = find_secret("POSTGRESQL_PASSWORD") or Secret()
         made.append(ColdTier(services.postgresql, password))
     return made
 

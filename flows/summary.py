@@ -4,7 +4,6 @@ So it is right after a kill -9 and a resume, and for a store someone else made: 
 an identity, and running counts are kept in stages' state.
 """
 
-import math
 import sqlite3
 from collections import defaultdict
 from typing import Any
@@ -15,6 +14,7 @@ from connectors.sinks.health import read_feed_health
 from connectors.sinks.retention import forgotten
 from flows.ledger import totals
 from flows.runs import last_run
+from models.statistics import wilson
 from operators.messages import Action, Reason
 from operators.metrics import Timer
 
@@ -103,22 +103,6 @@ def summarise(store: sqlite3.Connection) -> dict[str, Any]:
         "seconds": 0.0 if row is None else round(row["seconds"], 3),
         "stages": {} if row is None else _stages(msgspec.json.decode(row["stages"])),
     }
-
-
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share.
-
-    >>> [round(edge, 3) for edge in wilson(5, 10)]
-    [0.237, 0.763]
-    >>> wilson(0, 0)
-    (0.0, 1.0)
-    """
-    if n == 0:
-        return 0.0, 1.0
-    share = hits / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half
 
 
 def _one(store: sqlite3.Connection, query: str) -> Any:

@@ -5,6 +5,7 @@ is the costly part) and then is a function of one weight for each row: how often
 was drawn. With all weights 1 it is the plain statistic.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -125,6 +126,22 @@ def brier(up: NDArray[np.bool_], probabilities: Floats) -> float:
 def ece(up: NDArray[np.bool_], probabilities: Floats, bins: int = BINS) -> float:
     """Return the expected calibration error over bins of equal count."""
     return weighted_ece(up, probabilities, bins)(np.ones(len(probabilities)))
+
+
+def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share.
+
+    >>> [round(edge, 3) for edge in wilson(5, 10)]
+    [0.237, 0.763]
+    >>> wilson(0, 0)
+    (0.0, 1.0)
+    """
+    if n == 0:
+        return 0.0, 1.0
+    share = hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return middle - half, middle + half
 
 
 def blocks_of(ts_close: Integers) -> tuple[Integers, dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 
 from models.schema import FEATURES, WINDOW
+from operators.frozen import Migration
 from operators.messages import SECOND, CrossSection, Features, Notice, Repaired
 
 
@@ -44,6 +45,9 @@ class CrossSections:
     >>> cross.symbols, cross.features.shape[0], cross.ready.tolist()
     (('BTCUSDT', 'ETHUSDT'), 2, [False, False])
     """
+
+    # Orders have gained fields since, which are absent in those of before.
+    migrations: ClassVar[dict[str, Migration]] = {"1-9b5058690401": Migration(lambda state: state)}
 
     def __init__(self, settings: CrossSectionSettings, symbols: tuple[str, ...]) -> None:
         """Take the universe in its fixed order."""

@@ -19,3 +19,7 @@ class StoreError(EngineError):
 
 class ExplanationError(EngineError):
     """A stored signal that its own inputs do not give again."""
+
+
+class SecretsError(EngineError):
+    """Secrets that cannot be read or kept: the key, the file, or what is asked of it."""

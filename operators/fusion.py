@@ -6,11 +6,12 @@ output among its validation outputs), so a leg that knows little cannot outvote 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 
+from operators.frozen import Migration
 from operators.messages import CrossSection, Floats, Fused, Leg, Tally
 
 LEGS = ("forecast", "policy", "sentiment")  # the order of every sum and of `Fused.legs`
@@ -124,6 +125,9 @@ class Fusion:
     >>> list(stage.on("another message"))
     ['another message']
     """
+
+    # Orders have gained fields since, which are absent in those of before.
+    migrations: ClassVar[dict[str, Migration]] = {"1-5e65fafd7359": Migration(lambda state: state)}
 
     def __init__(self, settings: FusionSettings) -> None:
         self.settings = settings

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 
+from operators.frozen import Migration
 from operators.headlines import headline_of, joined
 from operators.messages import (
     Barrier,
@@ -45,6 +46,9 @@ class Gather:
 
     At cuts a `Part` follows that tells where in each shard's stream the close stood.
     """
+
+    # Orders have gained fields since, which are absent in those of before.
+    migrations: ClassVar[dict[str, Migration]] = {"1-d9eaa39cda84": Migration(lambda state: state)}
 
     def __init__(
         self,

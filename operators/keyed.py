@@ -63,6 +63,7 @@ CUT_ON: dict[str, tuple[type, ...]] = {
     "sentiment": (CrossSection,),
     "risk": (Fused,),
     "outcomes": (Part,),  # of risk, which stands behind its decision
+    "alerts": (Part,),
 }
 
 

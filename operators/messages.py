@@ -189,13 +189,21 @@ class Mood(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     available_at: int
 
 
-class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An order of an operator to the engine: "stop" or "resume"."""
+class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """An order of an operator to the engine; `operators.orders` says what makes sense.
+
+    "stop" and "resume" are for everything, "mute" and "unmute" for a symbol. "limit" moves the
+    limit of that name to `value`, None for the configured one.
+    """
 
     kind: str
     actor: str
     reason: str
-    ts_event: int
+    ts_event: int  # when it was given, by the clock of whoever took it
+    id: str = ""  # whoever took it gave it this name
+    symbol: str | None = None
+    limit: str | None = None
+    value: float | None = None
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
@@ -412,6 +420,37 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     policy_value: float | None
     sentiment_value: float | None
     hit: bool | None  # did the score's sign match; None when either is zero
+
+
+class Severity(StrEnum):
+    """How much an alert asks of the person who reads it."""
+
+    CRITICAL = "critical"  # act now
+    WARNING = "warning"  # look today
+    INFO = "info"  # nothing to do
+
+
+class AlertState(StrEnum):
+    """What an alert tells."""
+
+    FIRING = "firing"  # its condition has begun to hold, or still does
+    RESOLVED = "resolved"  # it holds no longer
+    EVENT = "event"  # it happened, and has no end to tell
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a person should know; (fingerprint, ts_event, state) names it."""
+
+    fingerprint: str  # of rule and subject: the same each time that it fires
+    alert_id: str  # of fingerprint and since: one time that it fires, from begin to end
+    rule: str
+    severity: Severity
+    subject: str  # a symbol, or what else the rule looks at: "portfolio", "models"
+    state: AlertState
+    summary: str  # one sentence
+    facts: dict[str, Any]  # what the rule looked at: JSON-ready
+    since: int  # when its condition began to hold
+    ts_event: int
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,6 +36,7 @@ from operators.messages import (
     Switch,
     Tick,
 )
+from operators.orders import fault
 
 PAYLOAD_KEPT = 4096  # bytes of a rejected payload
 _TRADES_THAT_TELL = 20
@@ -162,7 +163,7 @@ def _mood(raw: Raw) -> Notice:
 
 def _control(raw: Raw) -> Notice:
     control: Control = _decoded(raw, _CONTROL)
-    if control.kind not in {"stop", "resume"}:
+    if fault(control) is not None:
         raise MalformedError(Reason.BAD_VALUE)
     _storable(control.ts_event)
     return Notice(after=0, offset=raw.offset, body=control)

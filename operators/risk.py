@@ -5,13 +5,14 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 
 from models.ppo.rules import NEVER_CLOSES, Integers
+from operators.frozen import Migration
 from operators.limits import clusters, drawdown_rung
 from operators.messages import (
     BarQuality,
@@ -25,6 +26,7 @@ from operators.messages import (
     Notice,
     Portfolio,
 )
+from operators.orders import LIMITS
 from operators.portfolio import CostSettings, PaperPortfolio
 from operators.psychology import fear_greed
 from operators.rationale import make_signals
@@ -55,6 +57,8 @@ class RiskBook:
     rung: int = 0  # of the drawdown ladder
     exceptions: Exceptions = field(default_factory=Exceptions)
     stop: Control | None = None  # who stopped trading, why and when
+    muted: dict[str, Control] = field(default_factory=dict)  # by symbol
+    limits: dict[str, Control] = field(default_factory=dict)  # those that operators moved
 
     @staticmethod
     def start(cash: float, symbols: int) -> "RiskBook":
@@ -71,18 +75,45 @@ class RiskBook:
         )
 
 
-class Risk:
-    """Answer each `Fused` with a `Decision`, once any symbol is ready.
+@dataclass(slots=True)
+class _FirstBook:
+    """A `RiskBook` before symbols could be muted and limits moved."""
 
-    Every `checkpoint_every` bars a `Checkpoint` of the state follows, ready or not. A "stop"
-    among the cross-section's notices closes everything and latches, over restarts too, until
-    a "resume", which also takes a drawdown ladder that went flat back to full size with a new
-    high-water mark. Other messages pass through.
+    portfolio: PaperPortfolio
+    closes: Floats
+    samples: Floats
+    usual: Floats
+    volatile: Flags
+    silent: Integers
+    cut: Integers
+    clusters: Integers
+    bars: int
+    rung: int
+    exceptions: Exceptions
+    stop: Control | None
+
+
+def _from_first(book: _FirstBook) -> RiskBook:
+    return RiskBook(**{each.name: getattr(book, each.name) for each in fields(book)})
+
+
+class Risk:
+    """Answer each `Fused` with a `Decision`; one in which no symbol is ready passes on.
+
+    Every `checkpoint_every` bars a `Checkpoint` of the state follows, ready or not. Orders of
+    operators are among the cross-section's notices. A "stop" closes everything and latches, over
+    restarts too, until a "resume", which also takes a drawdown ladder that went flat back to
+    full size with a new high-water mark. A symbol under "mute" opens and grows no position. A
+    "limit" counts up to the configured one. Other messages pass through.
 
     >>> stage = Risk(RiskSettings(), CostSettings(), ("BTCUSDT",), "c0ffee", 60)
     >>> list(stage.on("another message"))
     ['another message']
     """
+
+    migrations: ClassVar[dict[str, Migration]] = {
+        "1-14d4c9a20aa0": Migration(_from_first, {"operators.risk.RiskBook": _FirstBook}),
+    }
 
     def __init__(
         self,
@@ -100,15 +131,14 @@ class Risk:
         self.state = RiskBook.start(settings.starting_cash, len(symbols))
 
     def on(self, message: Any) -> Iterable[Any]:
-        """Take a `Fused` and return its decision, and a checkpoint when one is due."""
+        """Take a `Fused`; return its decision or itself, and a checkpoint when one is due."""
         if not isinstance(message, Fused):
             return (message,)
         cross = message.cross
         out: list[Any] = []
         self._obey(cross.notices)
         self._observe(cross)
-        if cross.ready.any():
-            out.append(self._decide(message))
+        out.append(self._decide(message) if cross.ready.any() else message)
         if checkpoint_due(cross.ts_close, cross.interval, self.checkpoint_every):
             out.append(Checkpoint(ts_close=cross.ts_close, stage="risk", state=freeze(self)))
         return out
@@ -123,13 +153,37 @@ class Risk:
             order = notice.body
             if not isinstance(order, Control):
                 continue
-            if order.kind == "stop" and book.stop is None:
-                book.stop = order  # a second stop does not change who stopped it
-            elif order.kind == "resume":
-                book.stop = None
-                if book.rung == len(self.settings.drawdown_steps):
-                    book.rung = 0
-                    book.portfolio.peak = book.portfolio.equity
+            match order.kind:
+                case "stop" if book.stop is None:
+                    book.stop = order  # a second stop does not change who stopped it
+                case "resume":
+                    book.stop = None
+                    if book.rung == len(self.settings.drawdown_steps):
+                        book.rung = 0
+                        book.portfolio.peak = book.portfolio.equity
+                case "mute" if order.symbol in self.symbols:
+                    book.muted.setdefault(order.symbol, order)
+                case "unmute" if order.symbol is not None:
+                    book.muted.pop(order.symbol, None)
+                case "limit" if order.limit is not None:
+                    if order.value is None:
+                        book.limits.pop(order.limit, None)
+                    else:
+                        book.limits[order.limit] = order
+
+    def _limited(self) -> RiskSettings:
+        """Return the settings with the limits that operators moved, none above the configured."""
+        limits = self.state.limits
+        if not limits:
+            return self.settings
+        return msgspec.structs.replace(
+            self.settings,
+            **{
+                name: min(order.value, getattr(self.settings, name))
+                for name, order in limits.items()
+                if order.value is not None
+            },
+        )
 
     def _observe(self, cross: CrossSection) -> None:
         """Bring prices, volatility, freshness, clusters and the ladder up to this bar."""
@@ -167,7 +221,7 @@ class Risk:
         book.volatile = above | still
 
     def _decide(self, fused: Fused) -> Decision:
-        book, settings = self.state, self.settings
+        book, settings = self.state, self._limited()
         portfolio = book.portfolio
         now = self._situation(fused.cross)
         approval = approve(fused, now, settings)
@@ -185,7 +239,9 @@ class Risk:
             config_hash=self.config_hash,
             costs=self.costs,
         )
-        return Decision(fused=fused, signals=signals, portfolio=self._report(fused, approval))
+        return Decision(
+            fused=fused, signals=signals, portfolio=self._report(fused, approval, settings)
+        )
 
     def _situation(self, cross: CrossSection) -> Situation:
         book, settings = self.state, self.settings
@@ -211,9 +267,10 @@ class Risk:
             rung=book.rung,
             drawdown=book.portfolio.drawdown,
             stopped=None if stop is None else f"{stop.actor}: {stop.reason}",
+            muted=np.array([symbol in book.muted for symbol in self.symbols], np.bool_),
         )
 
-    def _report(self, fused: Fused, approval: Approval) -> Portfolio:
+    def _report(self, fused: Fused, approval: Approval, settings: RiskSettings) -> Portfolio:
         """Return the portfolio after trading, with the state of every limit."""
         book, portfolio = self.state, self.state.portfolio
         weights = portfolio.weights()
@@ -247,6 +304,13 @@ class Risk:
                     if step.name not in {"entry", "size", "minimum_trade"} and step.acted.any()
                 ],
                 "stop": None if book.stop is None else msgspec.to_builtins(book.stop),
+                "muted": {
+                    symbol: msgspec.to_builtins(order) for symbol, order in book.muted.items()
+                },
+                "limits": {
+                    name: {"value": getattr(settings, name), "most": getattr(self.settings, name)}
+                    for name in LIMITS
+                },
                 # Of the whole market, so it is made here, where all shards have met.
                 "fear_greed": self._fear_greed(fused),
             },

@@ -1,10 +1,11 @@
-"""From fused scores to approved weights: thirteen steps in one fixed order, each on record.
+"""From fused scores to approved weights: steps in one fixed order, each on record.
 
 1. `entry`          score and confidence decide: long, short, flat, or keep what is held
 2. `size`           volatility target: calm symbols get more weight, wild ones less
 3. `symbol_limit`   no symbol above its share of equity
 4. `volatility_limit`, 5. `stale_data`, 6. `session_end`: nothing may open or grow; at a
-   session's last bar everything closes
+   session's last bar everything closes; `muted` behind them, only while an operator has muted a
+   symbol: it may not open or grow either
 7. `drawdown`       all sizes x the ladder's rung
 8. `cluster_limit`, 9. `gross_limit`, 10. `net_limit`, 11. `var_limit`: the book as a whole
 12. `emergency_stop` everything closes while it is latched
@@ -59,6 +60,7 @@ class Situation:
     rung: int
     drawdown: float
     stopped: str | None  # who stopped trading, and why
+    muted: Flags  # by an operator
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ def direction(after: Floats, current: Floats, settings: RiskSettings) -> Integer
 
 
 def approve(fused: Fused, now: Situation, settings: RiskSettings) -> Approval:
-    """Take the thirteen steps for all symbols at once."""
+    """Take all steps for all symbols at once."""
     approval = _wanted(fused, now, settings)
     _gate(approval, now, settings)
     _limit(approval, now, settings)
@@ -186,6 +188,11 @@ def _gate(approval: Approval, now: Situation, settings: RiskSettings) -> None:
         if name == "session_end":
             after = np.where((now.session_left == 0) & now.free, 0.0, after)
         approval.take(name, after, words)
+    if now.muted.any():
+        after = no_new_exposure(approval.target, current, now.muted & now.free)
+        approval.take(
+            "muted", after, ["muted" if each else "not muted" for each in now.muted.tolist()]
+        )
 
 
 def _limit(approval: Approval, now: Situation, settings: RiskSettings) -> None:

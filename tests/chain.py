@@ -5,6 +5,7 @@ It follows `flows.signals.build` step by step; a test holds that both decide the
 
 from collections import defaultdict
 
+from operators.alerts import Alerts
 from operators.bars import Bars
 from operators.clocks import Clocks
 from operators.cross_section import CrossSections, CrossSectionSettings
@@ -46,6 +47,7 @@ def makers(settings, models):
         "fusion": lambda: Fusion(settings.fusion),
         "risk": lambda: Risk(settings.risk, settings.costs, symbols, settings.config_hash, every),
         "outcomes": lambda: Outcomes(models.forecaster.horizon_bars),
+        "alerts": lambda: Alerts(settings.alerts.rules, settings.risk.drawdown_steps),
     }
 
 
@@ -92,4 +94,5 @@ class Chain:
             for each in (cross, *legs):
                 for fused in self._on("fusion", "0", each):
                     for decided in self._on("risk", "0", fused):
-                        self.results.extend(self._on("outcomes", "0", decided))
+                        for settled in self._on("outcomes", "0", decided):
+                            self.results.extend(self._on("alerts", "0", settled))

@@ -19,9 +19,9 @@ WIDE = {
 FREE = CostSettings(fee_bps=0.0, slippage_bps=0.0)
 
 
-def order(kind, actor="ann", reason="test"):
+def order(kind, actor="ann", reason="test", **fields):
     """Return the notice of an operator's control."""
-    return notice(Control(kind=kind, actor=actor, reason=reason, ts_event=0))
+    return notice(Control(kind=kind, actor=actor, reason=reason, ts_event=0, **fields))
 
 
 class Desk:

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from connectors.sinks.sqlite import SqliteSink
+from operators.alert_book import fingerprint_of
 from operators.messages import (
     SECOND,
     Action,
+    Alert,
+    AlertState,
     Bar,
     CrossSection,
     Decision,
@@ -21,6 +24,7 @@ from operators.messages import (
     Reason,
     Rejection,
     Repaired,
+    Severity,
     Signal,
     Switch,
 )
@@ -164,6 +168,34 @@ def switch(symbol: str = "BTCUSDT", **fields: Any) -> Switch:
         "ts_event": TS,
     }
     return Switch(symbol=symbol, **(defaults | fields))
+
+
+def alert(
+    rule: str = "data_cut",
+    subject: str = "BTCUSDT",
+    severity: str = "critical",
+    state: str = "firing",
+    ts_event: int = TS,
+    **fields: Any,
+) -> Alert:
+    """What has just begun to fire."""
+    since = fields.pop("since", ts_event)
+    fingerprint = fingerprint_of(rule, subject)
+    defaults: dict[str, Any] = {
+        "fingerprint": fingerprint,
+        "alert_id": f"{fingerprint}-{since}",
+        "summary": f"{subject}: {rule}",
+        "facts": {"seconds": 15.0},
+        "since": since,
+    }
+    return Alert(
+        rule=rule,
+        subject=subject,
+        severity=Severity(severity),
+        state=AlertState(state),
+        ts_event=ts_event,
+        **(defaults | fields),
+    )
 
 
 def gap(first_id: int, last_id: int, filled: int = 0, **fields: Any) -> Gap:

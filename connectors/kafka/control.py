@@ -1,4 +1,4 @@
-"""Orders of operators, from a topic into the log: stop, and resume."""
+"""Orders of operators, from a topic into the log."""
 
 import asyncio
 from collections import deque
@@ -14,8 +14,8 @@ from connectors.kafka.settings import KafkaSettings, client
 from connectors.kafka.topics import CONTROL
 from connectors.kafka.wire import Outgoing
 from operators.messages import Control, Raw
+from operators.orders import fault
 
-KINDS = frozenset({"stop", "resume"})
 # After this an order surely stands in the journal, where a restart finds it.
 _SETTLED = 10.0  # seconds
 _WAIT = 0.2
@@ -106,7 +106,7 @@ class ControlFeed:
             control = msgspec.json.decode(payload, type=Control)
         except msgspec.DecodeError:
             control = None
-        if control is None or control.kind not in KINDS:
+        if control is None or fault(control) is not None:
             self.health.counts["unreadable"] += 1
             self._log.warning("control_unreadable", offset=message.offset())
             return

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.kafka.topics import DEAD_LETTERS, OUTCOMES, PORTFOLIO, RECORDS, SIGNALS
+from connectors.kafka.topics import ALERTS, DEAD_LETTERS, OUTCOMES, PORTFOLIO, RECORDS, SIGNALS
 from connectors.kafka.wire import PAYLOAD_KEPT, Entry, Outgoing
 from connectors.sinks.sqlite import Row, rows_of
 from connectors.sinks.tables import TABLES, Table
@@ -23,6 +23,7 @@ JSON_COLUMNS: dict[str, frozenset[str]] = {
     "signals": frozenset({"reasons", "detail"}),
     "portfolio": frozenset({"holdings", "risk"}),
     "notices": frozenset({"body"}),
+    "alerts": frozenset({"facts"}),
     "feeds": frozenset({"counts", "gauges"}),
 }
 _TOPICS = {
@@ -30,6 +31,7 @@ _TOPICS = {
     "portfolio": PORTFOLIO.name,
     "outcomes": OUTCOMES.name,
     "rejections": DEAD_LETTERS.name,
+    "alerts": ALERTS.name,
 }
 _KINDS: dict[str, Any] = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
 

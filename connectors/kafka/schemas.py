@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from connectors.kafka import records, wire
-from connectors.kafka.control import KINDS
 from connectors.sinks.tables import TABLES
 from operators.messages import Control
+from operators.orders import KINDS, LIMITS
 
 FOLDER = Path(__file__).parent / "schemas"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -37,7 +37,13 @@ _CONFIG: dict[str, Any] = {
     "required": ["settings", "models", "partitions", "log"],
 }
 # What the engine keeps to itself: never sent, so that readers need not know it.
-_OWN = frozenset({"marks", "forgotten"})
+_OWN = frozenset({"marks", "forgotten"}) | {
+    "process_alerts",
+    "deliveries",
+    "routed_alerts",
+    "silences",
+    "acknowledgements",
+}
 RECORDS = tuple(table for table in TABLES if table not in _OWN)
 
 
@@ -73,6 +79,7 @@ def _order() -> dict[str, Any]:
     _, definitions = msgspec.json.schema_components((Control,))
     order: dict[str, Any] = definitions["Control"]
     order["properties"]["kind"] = {"enum": sorted(KINDS)}
+    order["properties"]["limit"] = {"enum": [None, *LIMITS]}
     return {name: order[name] for name in ("type", "properties", "required")}
 
 

@@ -93,6 +93,7 @@ PORTFOLIO = Topic(
 )
 OUTCOMES = Topic(name="outcomes", holds="what came of signals", key="symbol", days=7)
 DEAD_LETTERS = Topic(name="dead-letters", holds="refused input", key="symbol", days=7)
+ALERTS = Topic(name="alerts", holds="alerts of the stream", key="fingerprint", days=7)
 RECORDS = Topic(
     name="records",
     holds="rows of all other tables",
@@ -101,5 +102,5 @@ RECORDS = Topic(
 )
 
 INPUTS = (LOG, FUSED, STATE, DECISION_STATE, BARRIERS, CONFIG, CONTROL)
-OUTPUTS = (SIGNALS, PORTFOLIO, OUTCOMES, DEAD_LETTERS, RECORDS)
+OUTPUTS = (SIGNALS, PORTFOLIO, OUTCOMES, DEAD_LETTERS, ALERTS, RECORDS)
 TOPICS = (*INPUTS, *OUTPUTS)

@@ -1,9 +1,10 @@
-"""A run's store, recovery state, journal and outbox as one folder, and back.
+"""A run's store, recovery state, journal, outbox and orders as one folder, and back.
 
 It may be taken while the run goes on. Then the parts are of different moments, and their order
 makes them fit: recovery first, so that a run resumed from it makes again whatever the store has
 beyond it; the store next; the journal last, so that it holds all that the store's rows were made
-of. The outbox comes behind recovery: what it lacks is made again, too.
+of. The outbox comes behind recovery: what it lacks is made again, too. So do orders, which keep
+their places.
 """
 
 import os
@@ -26,7 +27,12 @@ FORMAT = 1
 MANIFEST = "backup.json"
 STORE = "store.sqlite"
 # What stands beside a store, by its folder in a backup and its ending beside the store.
-BESIDE = {"recovery": ".recovery", "journal": ".journal", "outbox": ".outbox"}
+BESIDE = {
+    "recovery": ".recovery",
+    "journal": ".journal",
+    "outbox": ".outbox",
+    "control": ".control",
+}
 
 type Opened = dict[Path, BinaryIO]
 
@@ -60,6 +66,8 @@ def backup(store: Path, folder: Path) -> Backup:
             for source in sorted(_beside(store, "recovery").glob("*.sqlite3")):
                 _copy_database(source, part / "recovery" / source.name)
             _copy_database(store, part / STORE)
+            for source in sorted(_beside(store, "control").glob("*.sqlite3")):
+                _copy_database(source, part / "control" / source.name)
             _copy_log(_beside(store, "journal"), part / "journal", journal)
             _copy_log(_beside(store, "outbox"), part / "outbox", {})
         with closing(sqlite3.connect(part / STORE)) as rows:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from connectors.sinks.tables import TABLES, Table
 from connectors.sinks.writers import Row
 
-REVISION = "0001"  # the newest migration's; numbers rise, so that earlier ones can be told
+REVISION = "0002"  # the newest migration's; numbers rise, so that earlier ones can be told
 
 TEXT, INTEGER, REAL, BYTES, FLAG, JSON = "text", "int8", "float8", "bytea", "bool", "json"
 
@@ -28,9 +28,17 @@ _JSON = {
     ("portfolio", "holdings"),
     ("portfolio", "risk"),
     ("notices", "body"),
+    ("alerts", "facts"),
 }
-# How the run and its feeds do, and the warm store's own marks: nothing to keep for years.
-_NOT_KEPT = {"feeds", "runs", "marks", "forgotten"}
+# How the run, its process and feeds do, whom it told, and the warm store's own marks: nothing
+# to keep for years.
+_NOT_KEPT = {"feeds", "runs", "marks", "forgotten"} | {
+    "process_alerts",
+    "deliveries",
+    "routed_alerts",
+    "silences",
+    "acknowledgements",
+}
 
 EITHER = "payload"  # the column that holds text or bytes
 IS_TEXT, HASH = "payload_is_text", "payload_hash"

@@ -18,6 +18,7 @@ _COUNTED = {
         "SELECT count(*) FROM rejections WHERE ts_init < :before AND reason <> 'unknown_symbol'"
     ),
 }
+_ALERTS = ("alerts", "process_alerts")
 # What tells whether a gap is covered stays as long as a gap that reaches back to it.
 _WITNESSES = {
     table: (
@@ -26,6 +27,25 @@ _WITNESSES = {
     )
     for table in ("holes", "switches")
 }
+# What delivery to people still needs: messages on their way, and of each alert that is left what
+# became of it and who has seen it. An event_id begins with fingerprint (16 letters) and ts_event.
+_OF_DELIVERY = {
+    "deliveries": " AND state <> 'pending'",
+    "acknowledgements": "".join(
+        f" AND NOT EXISTS (SELECT 1 FROM {alerts} AS a"  # noqa: S608 - ours
+        " WHERE a.fingerprint = acknowledgements.fingerprint"
+        " AND a.alert_id = acknowledgements.alert_id)"
+        for alerts in _ALERTS
+    ),
+    "routed_alerts": "".join(
+        f" AND NOT EXISTS (SELECT 1 FROM {alerts} AS a"  # noqa: S608 - ours
+        " WHERE a.fingerprint = substr(routed_alerts.event_id, 1, 16)"
+        " AND a.ts_event = CAST(substr(routed_alerts.event_id, 18) AS INTEGER)"
+        " AND a.fingerprint || ':' || a.ts_event || ':' || a.state = routed_alerts.event_id)"
+        for alerts in _ALERTS
+    ),
+}
+_UNLESS = _WITNESSES | _OF_DELIVERY
 
 
 def forget(store: sqlite3.Connection, before: int, proven: int | None = None) -> None:
@@ -48,11 +68,11 @@ def forget(store: sqlite3.Connection, before: int, proven: int | None = None) ->
                 "ON CONFLICT (name) DO UPDATE SET count = count + excluded.count",
                 (name, count),
             )
-    for table in sorted(TABLES.values(), key=lambda table: table.name in _WITNESSES):
+    for table in sorted(TABLES.values(), key=lambda table: table.name in _UNLESS):
         if table.ages_by is not None:
             store.execute(
                 f"DELETE FROM {table.name} WHERE {table.ages_by} < ?"  # noqa: S608 - ours
-                f"{_WITNESSES.get(table.name, '')}",
+                f"{_UNLESS.get(table.name, '')}",
                 (before,),
             )
 

@@ -18,6 +18,7 @@ from connectors.sinks.store import open_store, transaction, write_error
 from connectors.sinks.tables import TABLES
 from operators.messages import (
     SECOND,
+    Alert,
     Bar,
     Checkpoint,
     Decision,
@@ -120,6 +121,23 @@ def _outcome(message: Outcome, simulated: int) -> Row:
     return (*known, None if hit is None else int(hit), simulated)
 
 
+def alert_row(message: Alert, simulated: int) -> Row:
+    """Return a row of `alerts` or `process_alerts`."""
+    return (
+        message.fingerprint,
+        message.ts_event,
+        str(message.state),
+        message.alert_id,
+        message.rule,
+        str(message.severity),
+        message.subject,
+        message.summary,
+        _text(message.facts),
+        message.since,
+        simulated,
+    )
+
+
 _bar, _judged, _gap = _plain("bars"), _plain("outcomes"), _plain("gaps")
 _hole = _plain("holes", log_offset="offset")
 _switch = _plain("switches", log_offset="offset")
@@ -128,6 +146,7 @@ _checkpoint, _tally = _plain("checkpoints"), _plain("tallies")
 
 # Rows that say whether the market was simulated, and rows of what came in.
 _RESULTS: dict[type, tuple[str, Callable[..., Row]]] = {
+    Alert: ("alerts", alert_row),
     Bar: ("bars", _bar),
     Outcome: ("outcomes", _outcome),
     Portfolio: ("portfolio", _portfolio),

@@ -8,7 +8,7 @@ are byte-identical.
 from dataclasses import dataclass
 
 APPLICATION_ID = 0x4E585447  # "NXTG": tells our stores from other SQLite files
-VERSION = 2  # of this layout; a store of another version is refused
+VERSION = 3  # of this layout; a store of another version is refused
 
 _BAR = (
     "symbol TEXT NOT NULL, interval INTEGER NOT NULL, ts_close INTEGER NOT NULL,"
@@ -19,6 +19,11 @@ _BAR = (
 # 0 or 1: whether the run's market was a simulator's. It stands in every row that could be
 # taken for a result.
 _SIMULATED = "simulated INTEGER NOT NULL"
+_ALERT = (
+    "fingerprint TEXT NOT NULL, ts_event INTEGER NOT NULL, state TEXT NOT NULL,"
+    " alert_id TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL,"
+    " subject TEXT NOT NULL, summary TEXT NOT NULL, facts TEXT NOT NULL, since INTEGER NOT NULL"
+)  # facts are JSON
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,53 @@ TABLES: dict[str, Table] = {
             "log_offset",
             ages_by="after",
         ),
+        # What the stream gives rise to: a replay gives the same.
+        Table(
+            "alerts",
+            f"{_ALERT}, {_SIMULATED}",
+            "fingerprint, ts_event, state",
+            ages_by="ts_event",
+            index="ts_event",
+        ),
+        # The same of what is watched beside the stream: the process, and delivery itself.
+        Table(
+            "process_alerts",
+            f"{_ALERT}, {_SIMULATED}",
+            "fingerprint, ts_event, state",
+            ages_by="ts_event",
+        ),
+        Table(
+            "deliveries",  # messages to people; see connectors/alerts
+            "delivery_id TEXT NOT NULL, target TEXT NOT NULL, severity TEXT NOT NULL,"
+            " made_at INTEGER NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL,"
+            " alerts INTEGER NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,"
+            " tried_at INTEGER, error TEXT NOT NULL",
+            "delivery_id",
+            ages_by="made_at",
+            index="target, state",
+        ),
+        Table(
+            "routed_alerts",  # what became of each alert at each target
+            "event_id TEXT NOT NULL, target TEXT NOT NULL, outcome TEXT NOT NULL,"
+            " at INTEGER NOT NULL",
+            "event_id, target",
+            ages_by="at",
+        ),
+        Table(
+            "silences",
+            "silence_id TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL,"
+            " subject TEXT NOT NULL, made_at INTEGER NOT NULL, until INTEGER NOT NULL,"
+            " actor TEXT NOT NULL, reason TEXT NOT NULL",
+            "silence_id",
+            ages_by="until",
+        ),
+        Table(
+            "acknowledgements",
+            "alert_id TEXT NOT NULL, fingerprint TEXT NOT NULL, at INTEGER NOT NULL,"
+            " actor TEXT NOT NULL",
+            "alert_id",
+            ages_by="at",
+        ),
         Table(
             "checkpoints",
             "ts_close INTEGER NOT NULL, stage TEXT NOT NULL, state BLOB NOT NULL",
@@ -187,7 +239,13 @@ TABLES: dict[str, Table] = {
 
 _COLUMNS = ", ".join(TABLES["bars"].names)
 
+_OF_ALERTS = ", ".join(TABLES["alerts"].names)
+
 VIEWS: dict[str, str] = {
+    "all_alerts": (
+        f"SELECT {_OF_ALERTS}, 'stream' AS source FROM alerts "  # noqa: S608
+        f"UNION ALL SELECT {_OF_ALERTS}, 'process' AS source FROM process_alerts"
+    ),
     # Each bar once, in the form that was known last; `known_at` is `ts_close` if none followed.
     "final_bars": (
         f"SELECT {_COLUMNS}, ts_close AS known_at FROM bars WHERE NOT EXISTS "  # noqa: S608

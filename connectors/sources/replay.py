@@ -8,8 +8,10 @@ from time import monotonic
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from connectors.inlet import Inlet
 from connectors.sources.entries import Progress
 from connectors.sources.inputs import ReplayInputs, iterate, symbols_in
+from connectors.sources.interjections import Interjections
 from operators.messages import SECOND, Raw
 
 __all__ = ["Progress", "ReplayInputs", "ReplaySource", "iterate", "symbols_in"]
@@ -26,8 +28,9 @@ class ReplaySource(FixedPartitionedSource[Raw, int]):
 
     `speed` is a multiple of true speed, None as fast as it goes; entries received before
     `fast_until` (ns) come as fast as they go in any case. Once `stop` is set the input ends.
-    `on_progress` gets a `Progress` with each batch. *Replays exactly: the same offsets hold
-    the same entries each time.*
+    `on_progress` gets a `Progress` with each batch. Orders that come by `inlet` get the next
+    place in the log, and keep it. *Replays exactly: the same offsets hold the same entries each
+    time.*
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class ReplaySource(FixedPartitionedSource[Raw, int]):
         fast_until: int | None = None,
         stop: Event | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        inlet: Inlet | None = None,
     ) -> None:
         """Prepare a replay; nothing is read yet."""
         self.inputs = inputs
@@ -45,6 +49,7 @@ class ReplaySource(FixedPartitionedSource[Raw, int]):
         self.fast_until = fast_until
         self.stop = stop or Event()
         self.on_progress = on_progress
+        self.inlet = inlet
 
     def list_parts(self) -> list[str]:
         """Return the one partition."""
@@ -64,15 +69,17 @@ class _Partition(StatefulSourcePartition[Raw, int]):
         self.skipped = resume == 0
         self.pace = None if source.speed is None else Pace(source.speed, source.fast_until)
         self.held: Raw | None = None  # read, but not due yet
+        self.orders = None if source.inlet is None else Interjections(source.inlet, resume)
         self.awake: datetime | None = None
 
     def next_batch(self) -> list[Raw]:
         if self.source.stop.is_set():
             raise StopIteration
         if not self.skipped:  # read again what was already handed on
-            next(islice(self.log, self.next_offset, self.next_offset), None)
+            before = self.next_offset - (0 if self.orders is None else self.orders.shift)
+            next(islice(self.log, before, before), None)
             self.skipped = True
-        batch = list(islice(self.log, BATCH)) if self.pace is None else self._due(self.pace)
+        batch = self._next(BATCH) if self.orders is None else self._with_orders(self.orders)
         if batch:
             self.next_offset = batch[-1].offset + 1
             if self.source.on_progress is not None:
@@ -81,10 +88,20 @@ class _Partition(StatefulSourcePartition[Raw, int]):
             raise StopIteration
         return batch
 
-    def _due(self, pace: "Pace") -> list[Raw]:
+    def _with_orders(self, orders: Interjections) -> list[Raw]:
+        """Return the orders whose place this is, or the entries up to the next one's."""
+        if batch := orders.at(self.next_offset):
+            self.awake = None
+            return batch
+        return orders.behind(self._next(orders.room(self.next_offset, BATCH)))
+
+    def _next(self, most: int) -> list[Raw]:
+        return list(islice(self.log, most)) if self.pace is None else self._due(self.pace, most)
+
+    def _due(self, pace: "Pace", most: int) -> list[Raw]:
         batch: list[Raw] = []
         self.awake = None
-        while len(batch) < BATCH:
+        while len(batch) < most:
             raw = self.held or next(self.log, None)
             self.held = None
             if raw is None:

@@ -20,6 +20,7 @@ from connectors.sinks.refused_rows import RefusedRows
 from connectors.sinks.sqlite import MINUTE, rows_of
 from connectors.sinks.sqlite_writer import SqliteWriter
 from connectors.sinks.store_metrics import StoreCollector
+from connectors.sinks.tables import VERSION
 from connectors.sinks.writers import StoreDown
 from operators.messages import Tally
 from tests.outboxes import bars, stored, until, written
@@ -166,13 +167,13 @@ def test_refusal_is_logged_once_and_tried_again(outbox, tmp_path):
     with capture_logs() as logs, draining(outbox, SqliteWriter(path)) as drain:
         until(lambda: drain.health.counts["retried"] >= 3)
         assert (drain.health.state, drain.health.writes) == ("refused", 0)
-        other.execute("PRAGMA user_version = 2")
+        other.execute(f"PRAGMA user_version = {VERSION}")
         other.close()
         until(delivered(outbox))
 
     refused, up = logs
     assert (refused["event"], refused["log_level"]) == ("store_refused", "error")
-    assert "has layout 99, this engine expects 2" in refused["why"]
+    assert f"has layout 99, this engine expects {VERSION}" in refused["why"]
     assert up["event"] == "store_up"
     assert len(stored(path)) == 5
 

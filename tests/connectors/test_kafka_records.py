@@ -22,6 +22,7 @@ from operators.messages import (
     Rejection,
     Signal,
 )
+from tests.stores import alert
 from tests.support import headline, notice
 from tests.wire_samples import AWKWARD, samples
 
@@ -73,7 +74,7 @@ def messages():
         Mood(source="a", value=1.5, available_at=2),
         Control(kind="stop", actor="a", reason="b", ts_event=1),
     ]
-    return [signal(), portfolio, outcome, *refused, *map(notice, bodies), *samples()]
+    return [signal(), portfolio, outcome, *refused, *map(notice, bodies), alert(), *samples()]
 
 
 ROWS = [pair for message in messages() for pair in rows_of(message, simulated=True)]

@@ -22,6 +22,7 @@ from connectors.sinks.outbox_files import Overrun, overruns
 from connectors.sinks.outbox_reader import OutboxReader
 from connectors.sinks.outbox_sink import OutboxSink
 from connectors.sinks.sqlite import rows_of
+from connectors.sinks.tables import VERSION
 from operators.errors import StoreError
 from operators.messages import SECOND, Checkpoint, Tally
 from tests.outboxes import bars, read_all, written
@@ -326,7 +327,9 @@ def test_rows_of_another_layout_are_not_delivered(tmp_path, monkeypatch):
     written(tmp_path, bars(0, 1), readers=("redis", "sqlite")).close()
     monkeypatch.setattr(module, "_LAYOUT", "layout 99")
 
-    with pytest.raises(StoreError, match="rows of layout 2 for redis, sqlite, this engine writes"):
+    with pytest.raises(
+        StoreError, match=f"rows of layout {VERSION} for redis, sqlite, this engine writes"
+    ):
         Outbox(tmp_path, ("redis", "sqlite"))
     monkeypatch.undo()
     outbox = written(tmp_path, readers=("redis", "sqlite"))

@@ -367,8 +367,8 @@ def test_a_role_without_permission_is_for_a_person(server):
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (None, "no tables of this engine, this engine expects 0001: run 'nextgen store migrate'"),
-        ("0000", "layout 0000, this engine expects 0001: run 'nextgen store migrate'"),
+        (None, "no tables of this engine, this engine expects 0002: run 'nextgen store migrate'"),
+        ("0000", "layout 0000, this engine expects 0002: run 'nextgen store migrate'"),
         ("9999", "a later version of the engine made it"),
     ],
 )

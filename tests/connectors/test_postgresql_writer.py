@@ -26,6 +26,7 @@ from operators.messages import (
 from tests.servers.postgresql import PostgresqlServer, password
 from tests.stores import (
     TS,
+    alert,
     gap,
     hole,
     outcome,
@@ -99,6 +100,8 @@ def one_of_each():
         Notice(after=TS, offset=5, body=Mood(source="alternative.me", value=0.3, available_at=TS)),
         Checkpoint(ts_close=TS, stage="risk", state=bytes(range(256))),
         Tally(key="all", name="bars", count=3),
+        alert(facts={"z": 0.1, "a": None, "名": "\U0001f600"}),
+        alert(state="resolved", since=TS, ts_event=TS + SECOND),
     )
 
 

@@ -4,14 +4,17 @@ from contextlib import closing
 
 import pytest
 
+from connectors.alerts.records import acknowledge
 from connectors.sinks.retention import forget, forgotten
 from connectors.sinks.sqlite import DAY, SqliteSink
 from connectors.sinks.store import open_store, transaction
+from connectors.sinks.tables import TABLES
 from flows.ledger import lost_share
 from flows.summary import summarise
 from operators.messages import SECOND, BarQuality, HoleState, Reason, Tally
 from tests.stores import (
     TS,
+    alert,
     gap,
     hole,
     rejection,
@@ -127,3 +130,38 @@ def test_rows_that_the_cold_store_may_lack_are_kept_however_old(tmp_path):
             kept_closes = [ts for (ts,) in store.execute("SELECT ts_close FROM bars")]
             assert kept_closes == closes[5 - left :]
             assert forgotten(store).get("trades", 0) == 5 - left
+
+
+def left(store, table):
+    return store.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+
+def test_what_people_did_about_an_alert_is_kept_as_long_as_the_alert(tmp_path):
+    begin, again = alert(), alert(ts_event=TS + DAY, since=TS)
+    path = store_messages(tmp_path / "run.sqlite", begin, again)
+    with closing(open_store(path)) as store:
+        acknowledge(store, begin.fingerprint, actor="ann", at=TS)
+        # By a clock that is behind the stream's.
+        names = [f"{each.fingerprint}:{each.ts_event}:{each.state}" for each in (begin, again)]
+        store.executemany(
+            TABLES["routed_alerts"].upsert, [(name, "mail", "x", TS) for name in names]
+        )
+        for before, of_alerts in ((TS + SECOND, 1), (TS + DAY + SECOND, 0)):
+            with transaction(store):
+                forget(store, before)
+            assert left(store, "alerts") == of_alerts
+            assert left(store, "acknowledgements") == of_alerts
+            rows = store.execute("SELECT event_id FROM routed_alerts").fetchall()
+            assert [row[0] for row in rows] == names[1:][:of_alerts]
+
+
+def test_a_message_on_its_way_is_kept_until_it_is_taken(tmp_path):
+    path = store_messages(tmp_path / "run.sqlite")
+    with closing(open_store(path)) as store:
+        for state in ("pending", "delivered", "failed"):
+            row = (state, "mail", "critical", TS, "a", "b", 1, state, 0, None, "")
+            store.execute(TABLES["deliveries"].upsert, row)
+        with transaction(store):
+            forget(store, TS + DAY)
+        rows = store.execute("SELECT state FROM deliveries").fetchall()
+        assert [row["state"] for row in rows] == ["pending"]

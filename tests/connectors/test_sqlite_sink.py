@@ -318,7 +318,7 @@ def test_store_that_is_none_is_refused(tmp_path):
         (text, "no SQLite file"),
         (foreign, "of another program"),
         (newer, "has layout 99"),
-        (older, "has layout 1, this engine expects 2: another version made it; name another"),
+        (older, "has layout 1, this engine expects 3: another version made it; name another"),
         (tmp_path, "a folder"),
     ):
         for readonly in (True, False):

@@ -511,7 +511,7 @@ def keep_up(_):  # as a live run does, whose input comes slowly
         time.sleep(0.01)
 inputs, settings = inputs_for(load_profile("equities", symbols=("AAPL", "MSFT")), [bars])
 run = Run(settings, store, [], live=True, services=load_services(services))
-run_flow(run, lambda stop, _: ReplaySource(inputs, stop=stop, on_progress=keep_up))
+run_flow(run, lambda stop, *_: ReplaySource(inputs, stop=stop, on_progress=keep_up))
 """
 
 

@@ -54,6 +54,9 @@ def test_processes_that_are_killed_leave_every_store_as_an_undisturbed_run(kafka
             drill(pipeline, watch, strikes, bar_closes(plain))
         assert digest(pipeline.store) == digest(plain)
         assert rows(pipeline.store, "SELECT count(*) FROM notices") == [(2,)]
+        alerts = "SELECT * FROM alerts ORDER BY ts_event, fingerprint"
+        assert len(rows(plain, alerts)) >= 4
+        assert rows(pipeline.store, alerts) == rows(plain, alerts)
         whole(watch, plain)
         assert stores.differences(pipeline.store) == {}
         assert sum(strike.repeated > 0 for strike in strikes) * 3 >= len(strikes)

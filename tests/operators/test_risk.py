@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.fusion import LEGS
-from operators.messages import Checkpoint, Decision, Tally
+from operators.messages import Checkpoint, Decision, Fused, Tally
 from operators.risk import CostSettings, Risk, RiskSettings
 from operators.sizing import VERDICTS
 from operators.stage import freeze, thaw
@@ -63,7 +63,8 @@ def test_second_stop_keeps_the_name_of_the_first():
 def test_stop_before_any_symbol_is_ready_is_obeyed():
     desk = Desk(("A",))
 
-    assert desk.results(ready=False, notices=(order("stop"),)) == []
+    (passed,) = desk.results(ready=False, notices=(order("stop"),))
+    assert isinstance(passed, Fused)  # nobody decided on it
     assert first_reasons(desk.close_bar(0.9)) == ["emergency_stop"]
 
 
@@ -93,8 +94,8 @@ def test_checkpoint_follows_on_time_whether_ready_or_not():
     results = [desk.results(ready=ready) for ready in (False, False, True, True)]
 
     assert [[type(each) for each in result] for result in results] == [
-        [],
-        [Checkpoint],
+        [Fused],
+        [Fused, Checkpoint],
         [Decision],
         [Decision, Checkpoint],
     ]

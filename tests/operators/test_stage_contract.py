@@ -30,7 +30,7 @@ from tests.outages import BEHIND, Outage, recorded
 LINES = 75_000  # past the warm-up of 187 bars, with decisions after it
 NAMES = (
     "clocks", "quality", "bars", "indicators", "cross_section", "forecast", "policy",
-    "sentiment", "fusion", "risk", "outcomes",
+    "sentiment", "fusion", "risk", "outcomes", "alerts",
 )  # fmt: skip
 
 
