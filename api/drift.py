@@ -8,8 +8,8 @@ import numpy as np
 from api.reader import Reader
 from models.features import Floats
 from models.statistics import wilson
+from operators.coverage import MISS
 
-PROMISED = 0.8  # of returns, between the quantiles .1 and .9
 _MOST = 20_000  # signals that are looked at, evenly thinned in time
 
 
@@ -103,7 +103,7 @@ def _intervals(tallies: dict[str, int]) -> dict[str, Any]:
         "above": above,
         "coverage": within / n if n else None,
         "interval": wilson(within, n),
-        "promised": PROMISED,
+        "promised": 1.0 - 2.0 * MISS,
     }
 
 

@@ -45,7 +45,7 @@ class _Published:
 
     def made(self, selection: Selection) -> Event:
         """Return it as wanted, made for one."""
-        return Event("frame", msgspec.json.encode(selection.of(self.frame)), self.id)
+        return _told(self.frame, selection, self.id)
 
 
 class _Found(NamedTuple):
@@ -196,8 +196,7 @@ class Hub:
                 last = behind[-1]
                 skipped = sum(each.frame["skipped"] + 1 for each in behind) - 1
                 number = last.number
-                data = selection().of(last.frame | {"skipped": skipped})
-                yield Event("frame", msgspec.json.encode(data), last.id)
+                yield _told(last.frame | {"skipped": skipped}, selection(), last.id)
                 continue
             for each in behind:
                 number = each.number
@@ -251,10 +250,13 @@ class Hub:
         events = []
         for ts_close in closes:
             frame = self.frames.frame(ts_close, before)
-            data = msgspec.json.encode(selection.of(frame))
-            events.append(Event("frame", data, f"{run}.{ts_close}"))
+            events.append(_told(frame, selection, f"{run}.{ts_close}"))
             before = ts_close
         return events
+
+
+def _told(frame: dict[str, Any], selection: Selection, identity: str) -> Event:
+    return Event("frame", msgspec.json.encode(selection.of(frame)), identity)
 
 
 def _reset(why: str) -> Event:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from api.rows import Row
-from connectors.alerts.records import Silence
+from connectors.alerts.records import Silence, covered
 from operators.messages import Control, Headline, Mood, ScoredHeadline
 
 BRIEF = (
@@ -212,11 +212,10 @@ def alert(row: Row) -> dict[str, Any]:
 
 def firing_alert(row: Row, silences: Iterable[Silence]) -> dict[str, Any]:
     """Return a row of what fires as a `FiringAlert`."""
-    subject = (row["rule"], row["severity"], row["subject"])
     return alert(row) | {
         "acknowledged_by": row["acknowledged_by"],
         "acknowledged_at": row["acknowledged_at"],
-        "silenced": any(silence.covers(*subject) for silence in silences),
+        "silenced": covered(row, silences),
     }
 
 

@@ -5,7 +5,7 @@ All functions take an open store, which must be the calling thread's own. Times 
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 from uuid import uuid4
@@ -20,18 +20,20 @@ from operators.errors import InputError
 from operators.messages import Alert, AlertState
 
 ANY = "*"
-# What fires, unless more was told of it later, and whether a person has seen it. Each table is
-# searched by its own key: of their union SQLite would build an index for each question.
-_FIRING = """
-    SELECT a.*, k.actor AS acknowledged_by, k.at AS acknowledged_at FROM all_alerts AS a
-    LEFT JOIN acknowledgements AS k ON k.alert_id = a.alert_id
-    WHERE a.state = ?
-    AND NOT EXISTS (
+# That nothing was told of the alert `a` later. Each table is searched by its own key: of their
+# union SQLite would build an index for each question.
+LATEST = """
+    NOT EXISTS (
         SELECT 1 FROM alerts WHERE fingerprint = a.fingerprint AND ts_event > a.ts_event)
     AND NOT EXISTS (
         SELECT 1 FROM process_alerts WHERE fingerprint = a.fingerprint AND ts_event > a.ts_event)
-    ORDER BY a.since, a.fingerprint
 """
+# What fires, and whether a person has seen it.
+_FIRING = f"""
+    SELECT a.*, k.actor AS acknowledged_by, k.at AS acknowledged_at FROM all_alerts AS a
+    LEFT JOIN acknowledgements AS k ON k.alert_id = a.alert_id
+    WHERE a.state = ? AND {LATEST} ORDER BY a.since, a.fingerprint
+"""  # noqa: S608 - ours
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,11 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
             and fnmatchcase(severity, self.severity)
             and fnmatchcase(subject, self.subject)
         )
+
+
+def covered(alert: Mapping[str, Any], lasting: Iterable[Silence]) -> bool:
+    """Say whether people are kept from an alert, a row of the store, by a silence of these."""
+    return any(each.covers(alert["rule"], alert["severity"], alert["subject"]) for each in lasting)
 
 
 def read_alerts(

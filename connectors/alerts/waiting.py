@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from connectors.alerts.messages import Row
-from connectors.alerts.records import Silence
+from connectors.alerts.records import LATEST, Silence, covered
 from operators.messages import SECOND, AlertState, Severity
 
 RULE = "delivery"  # of the alert that a target is down
@@ -24,10 +24,7 @@ _WAITING = f"""
 _HUSHED = f"""
     SELECT * FROM all_alerts AS a WHERE severity IN ({{severities}}) AND state = 'firing'
     AND EXISTS ({_ROUTED} AND outcome = '{_SILENCED}')
-    AND NOT EXISTS (
-        SELECT 1 FROM alerts WHERE fingerprint = a.fingerprint AND ts_event > a.ts_event)
-    AND NOT EXISTS (
-        SELECT 1 FROM process_alerts WHERE fingerprint = a.fingerprint AND ts_event > a.ts_event)
+    AND {LATEST}
 """  # noqa: S608 - ours
 _TOLD = """
     SELECT r.outcome FROM all_alerts AS a JOIN routed_alerts AS r
@@ -58,7 +55,7 @@ def waiting(
     values = (*severities, target)
     rows = [dict(row) for row in store.execute(_WAITING.format(**marks), (*values, _MOST))]
     hushed = (dict(row) for row in store.execute(_HUSHED.format(**marks), values))
-    rows += [row for row in hushed if not _covered(row, silent)]
+    rows += [row for row in hushed if not covered(row, silent)]
     return sorted(rows, key=lambda row: (row["ts_event"], row["fingerprint"]))
 
 
@@ -83,7 +80,7 @@ def sort_out(
         why = ""
         if row["rule"] == RULE and row["subject"] == target:
             why = "own"  # whom it would tell that it is down
-        elif _covered(row, silent):
+        elif covered(row, silent):
             why = _SILENCED
         elif row["state"] == AlertState.RESOLVED:
             why = "" if name in told else _untold(store, target, name, kept.get(name))
@@ -100,10 +97,6 @@ def sort_out(
         if row["state"] == AlertState.FIRING and kept.get(name) != "acknowledged":
             kept[name] = why
     return wanted, skipped
-
-
-def _covered(row: Row, silent: Sequence[Silence]) -> bool:
-    return any(each.covers(row["rule"], row["severity"], row["subject"]) for each in silent)
 
 
 def _clock_of(row: Row) -> str:
