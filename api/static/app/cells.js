@@ -9,6 +9,9 @@ const ARROWS = { up: "▲", down: "▼", "": "" };
 /** A column of text. */
 export const text = (of) => (cell, row) => put(cell, of(row));
 
+/** A whole column of text: what it is known by, its head, what it shows. */
+export const plain = (key, head, of) => ({ key, head, show: text(of) });
+
 /** A column of moments, ns; the whole of each shows when pointed at. */
 export const moment = (of) => (cell, row) => {
   put(cell, format.time(of(row)));

@@ -12,7 +12,7 @@ import { code, t } from "../words.js";
 
 const operates = () => may("operate");
 const why = () => (operates() ? null : t("needs_scope", { scope: "operate" }));
-const plain = (key, head, of) => ({ key, head, show: cells.text(of) });
+const { plain } = cells;
 const moment = (key, of) => ({
   key,
   head: t("time_in", { zone: format.zone() }),

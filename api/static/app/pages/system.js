@@ -19,7 +19,7 @@ const numeric = (key, head, of) => ({
   sort: of,
   show: cells.text((row) => format.count(of(row))),
 });
-const plain = (key, head, of) => ({ key, head, show: cells.text(of) });
+const { plain } = cells;
 const moment = (key, head, of) => ({ key, head, show: cells.moment(of) });
 
 function state(cell, part) {
